@@ -1,0 +1,79 @@
+"""Our exceptions, drawn as a tree. They hold data; the text is built when somebody reads it.
+
+MergescaleError               exit 1   something went wrong
+├── InputError                exit 2   what the user gave is wrong; nothing was written
+│   ├── ConfigError                    a config file: `where` is "file: path.in.it"
+│   ├── CheckpointError                a model directory, one of its files or tensors
+│   └── OutputError                    the output directory holds something else
+└── RunError                  exit 1   the work failed after it began; it can be resumed
+    ├── UnitError                      one unit of work failed
+    └── VerifyError                    bytes on disk are not what the manifest says
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+
+class MergescaleError(Exception):
+    """What happened, where, what was expected, what was found, and what to do about it.
+
+    `hint` is one sentence that starts with a verb. Empty fields are left out of the text.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, where: str = "", expected: str = "", found: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(what)
+        self.what, self.where, self.expected, self.found, self.hint = what, where, expected, found, hint
+
+    def __str__(self) -> str:
+        fields = ("where", "expected", "found", "hint")
+        lines = [f"  {name + ':':<10}{getattr(self, name)}" for name in fields if getattr(self, name)]
+        return "\n".join([self.what, *lines])
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        """Keyword-only fields survive the trip from a worker process."""
+        fields = {name: getattr(self, name) for name in ("where", "expected", "found", "hint")}
+        return partial(type(self), **fields), (self.what,)
+
+
+class InputError(MergescaleError):
+    """What the user gave is wrong. Raised before any work starts wherever headers can tell."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A config file says something that cannot be meant."""
+
+
+class CheckpointError(InputError):
+    """A model directory, one of its files or one of its tensors is not what the merge needs."""
+
+
+class OutputError(InputError):
+    """The output directory holds something that this run must not touch."""
+
+
+class RunError(MergescaleError):
+    """The work failed after it began. What was finished is kept; the same command resumes."""
+
+
+class UnitError(RunError):
+    """One unit of work failed and was not worth another try."""
+
+
+class VerifyError(RunError):
+    """Bytes on disk differ from what the manifest records."""
+
+
+def near(name: str, known: list[str]) -> str:
+    """A hint that offers the known name closest to `name`, or lists them all when none is close."""
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f'did you mean "{close[0]}"?' if close else f"known names: {', '.join(sorted(known))}"

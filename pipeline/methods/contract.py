@@ -1,0 +1,145 @@
+"""The contract of a merge method: measure -> fold -> apply. No files, no Ray, no logging, no global state.
+
+Shape legend: E experts, N elements of one block (a run of consecutive elements of one tensor, row-major).
+
+A method sees a *block* at a time and never learns how the tensor was cut. What it must know about the whole
+tensor (or the whole model) it learns in *rounds*: every block is measured, the partials are folded by adding
+integers (exact, so the order and the cut cannot matter), and `settle` turns the sum into totals for the next round.
+This module and the method files import torch for type checking only, so that planning never loads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: One measure of a block, or the sum of many: named int64 arrays. Folding is element-wise addition.
+Partial = dict[str, NDArray[np.int64]]
+#: What the rounds so far have settled, small enough to travel with every unit of work.
+Totals = dict[str, Any]
+#: Resolved parameters of one tensor: per-model knobs are tuples of length E, the others scalars.
+Knobs = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One parameter of a method, as users write it.
+
+    `scope`: "model" values may differ from expert to expert, "global" ones may not.
+    `default`: None means required. `paper`: the default under `semantics: paper` when it differs.
+    `low`/`high`: inclusive bounds of numbers; `choices`: allowed words. `per_tensor` is False for a knob that must have
+    one value for the whole merge (a gradient or filter on it is an error).
+    """
+
+    name: str
+    kind: Literal["float", "int", "bool", "choice"]
+    doc: str
+    scope: Literal["global", "model"] = "global"
+    default: Any = None
+    paper: Any = None
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] = ()
+    per_tensor: bool = True
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the planner must know about a method.
+
+    `base`: "required" (deltas are taken from it), "optional" or "ignored" (it is an input like any other if listed).
+    `grain`: the smallest piece that may be cut off: one element, one row (last dim whole), or the whole tensor.
+    """
+
+    base: Literal["required", "optional", "ignored"]
+    min_experts: int = 1
+    max_experts: int | None = None
+    grain: Literal["element", "row", "tensor"] = "element"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One pass of measuring. With `scan`, apply and later rounds also get the sum over all *earlier* blocks."""
+
+    name: str
+    scan: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive elements of one tensor in all models, in the compute dtype; inputs are never written to.
+
+    tensor: the tensor's name.  start: its first element's index in the tensor.
+    base_N: None where the method ignores the base.  experts_EN: one row an expert.
+    models: a stable identity of each expert (the reference as written), the key of its randomness.
+    """
+
+    tensor: str
+    start: int
+    base_N: Tensor | None
+    experts_EN: Tensor
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a round's totals are about: one tensor or the whole model. `numel` counts the elements folded over."""
+
+    numel: int
+
+
+def no_rounds(knobs: Knobs, totals: Totals) -> Round | None:
+    """`next_round` of a method that needs to know nothing but the block."""
+    return None
+
+
+def no_measure(round_: Round, block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Partial:
+    """`measure` of a method without rounds; never called."""
+    raise AssertionError(f"a method without rounds was asked to measure {round_.name}")
+
+
+def no_settle(round_: Round, folded: Partial, knobs: Knobs, totals: Totals, scope: Scope) -> Totals:
+    """`settle` of a method without rounds; never called."""
+    raise AssertionError(f"a method without rounds was asked to settle {round_.name}")
+
+
+def tensor_scope(knobs: Knobs) -> Literal["tensor", "model"]:
+    """`scope` of a method whose totals are about each tensor alone."""
+    return "tensor"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A merge method as data and pure functions.
+
+    next_round(knobs, totals)                          the next round to measure, or None when apply may run
+    measure(round, block, knobs, totals, before)       a block's partial for that round
+    settle(round, folded, knobs, totals, scope)        new totals, given the sum of all partials
+    apply(block, knobs, totals, before)                the merged elements, shape (N,), in the compute dtype
+    scope(knobs)                                       what totals are about: each "tensor" or the "model"
+    `totals` starts as {} and `before` is {} until a `scan` round has run; it then holds, per array of that round, the sum
+    over the blocks that precede this one (in the tensor; in the model's tensor order under model scope).
+    """
+
+    name: str
+    title: str
+    source: str
+    traits: Traits
+    knobs: tuple[Knob, ...]
+    apply: Callable[[Block, Knobs, Totals, Partial], Tensor]
+    next_round: Callable[[Knobs, Totals], Round | None] = no_rounds
+    measure: Callable[[Round, Block, Knobs, Totals, Partial], Partial] = no_measure
+    settle: Callable[[Round, Partial, Knobs, Totals, Scope], Totals] = no_settle
+    scope: Callable[[Knobs], Literal["tensor", "model"]] = tensor_scope
+    notes: tuple[str, ...] = field(default=())
+
+    def knob(self, name: str) -> Knob | None:
+        """The knob of that name, or None."""
+        return next((knob for knob in self.knobs if knob.name == name), None)
