@@ -1,0 +1,1 @@
+"""What several tests share: one module a topic. Holds no tests."""

@@ -1,0 +1,1 @@
+"""Tests of the checkpoint room: bytes in, bytes out."""
