@@ -1,7 +1,7 @@
 """Tiny Llama-shaped checkpoints for tests: real config, real names, weights of a few kilobytes.
 
 `transformers` can load what is written here. Values depend on the arguments only: the global generator is
-never used. Files are written by safetensors itself, never by our own writer: tests need an independent opinion.
+never used. Files are written by safetensors itself, never by our own writer: an independent opinion.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def write_model(
     """Write a checkpoint directory and return it.
 
     dtype: torch's name of the type of the weights.  shards: number of weight files (1: `model.safetensors`).
-    base: a checkpoint to stay near: shapes, config and non-float tensors are the base's, every weight is the base's
-    plus `delta` times standard normal noise (`layers`, `hidden`, `vocab` and `tied` are then ignored).
+    base: a checkpoint to stay near: shapes, config and non-float tensors are the base's, every weight is
+    the base's plus `delta` times standard normal noise (`layers`, `hidden`, `vocab`, `tied` are ignored).
     extra: further tensors, stored exactly as given.
     tokenizer: also write a word-level tokenizer; one whose base has it gets it anyway.
     """
@@ -180,4 +180,4 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)]
