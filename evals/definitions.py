@@ -1,0 +1,160 @@
+"""Reading an lm-eval task definition as data, without importing lm_eval or running any of its code.
+
+A definition is a mapping with its `include:` files merged in (nearer keys win, as lm-eval has it) and every
+`!function` left as a `FunctionRef`. That is enough to check a suite and to digest what a task means; only
+`harness.py` turns references into functions. This module never touches task data.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import xxhash
+import yaml
+
+from evals.strict import read_yaml
+from pipeline.errors import ConfigError, InputError
+
+_TASK_LINE = re.compile(r"""^task:\s*["']?([^"'\s#]+)["']?\s*(?:#.*)?$""", re.MULTILINE)
+#: Metrics lm-eval computes where a task lists none, by output type (lm-eval's documented defaults).
+DEFAULT_METRICS: Mapping[str, tuple[str, ...]] = {
+    "multiple_choice": ("acc", "acc_norm"),
+    "loglikelihood": ("perplexity", "acc"),
+    "loglikelihood_rolling": ("word_perplexity", "byte_perplexity", "bits_per_byte"),
+    "generate_until": ("exact_match",),
+}
+
+
+@dataclass(frozen=True)
+class FunctionRef:
+    """A function that a definition names: `module.function`, looked up beside the YAML file first.
+
+    `folder` is relative to lm-eval's task folder when `bundled`, so that a reference holds on every machine
+    that has lm-eval; otherwise it is absolute and must be on storage that every worker sees.
+    """
+
+    name: str
+    folder: str
+    bundled: bool
+
+    def file(self) -> Path | None:
+        """The Python file the function lives in, or None when it is named by an importable module."""
+        module, _, _ = self.name.rpartition(".")
+        folder = task_folder() / self.folder if self.bundled else Path(self.folder)
+        path = folder / f"{module.replace('.', '/')}.py"
+        return path if path.is_file() else None
+
+
+@cache
+def task_folder() -> Path:
+    """The folder of the installed lm-eval's task definitions. InputError when lm-eval is not installed."""
+    found = importlib.util.find_spec("lm_eval")
+    if found is None or not found.submodule_search_locations:
+        raise InputError("lm-eval is not installed", hint='install it: pip install "lm-eval>=0.4.9"')
+    return Path(next(iter(found.submodule_search_locations))).resolve() / "tasks"
+
+
+def find_bundled(name: str, where: str) -> Path:
+    """The definition file of a task that lm-eval ships, by task name or by its file under lm_eval/tasks/.
+
+    ConfigError with the nearest name when there is none. A name outside its own folder costs a scan of all
+    definitions (about two seconds); a file name costs nothing.
+    """
+    root = task_folder()
+    if name.endswith((".yaml", ".yml")):
+        path = (root / name).resolve()
+        if path.is_file() and path.is_relative_to(root):
+            return path
+        raise ConfigError(f'lm-eval ships no file "{name}"', where=where, expected=f"a file under {root}")
+    known: list[str] = []
+    for path, task in _definitions(name):
+        if task == name:
+            return path
+        known.append(task)
+    raise ConfigError(
+        f'lm-eval ships no single task "{name}"',
+        where=where,
+        expected="the name of one task, not of a group",
+        hint="".join(f'did you mean "{close}"?' for close in get_close_matches(name, known, n=1)),
+    )
+
+
+def _definitions(name: str) -> Iterator[tuple[Path, str]]:
+    """(file, task name) of all bundled definitions, the folder most likely to hold `name` first."""
+    first = task_folder() / name
+    for path in [*sorted(first.glob("**/*.yaml")), *sorted(task_folder().glob("**/*.yaml"))]:
+        match = _TASK_LINE.search(path.read_text(encoding="utf-8", errors="replace"))
+        if match:
+            yield path, match.group(1)
+
+
+def read_definition(path: Path) -> dict[str, Any]:
+    """One definition, includes merged, functions as `FunctionRef`. ConfigError names the bad file."""
+    return _read(path.resolve(), ())
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    if path in above:
+        raise ConfigError("these files include each other", where=str(above[-1]), found=str(path))
+    own = read_yaml(path, _loader(path.parent))
+    includes = own.pop("include", [])
+    merged: dict[str, Any] = {}
+    for name in includes if isinstance(includes, list) else [includes]:
+        if not isinstance(name, str):
+            raise ConfigError(
+                "wrong type of value", where=f"{path}: include", expected="a file", found=repr(name)
+            )
+        part = _read((path.parent / name).resolve(), (*above, path))
+        part.pop("task_list", None)  # names the tasks of the included file only
+        merged.update(part)
+    return merged | own
+
+
+def _loader(folder: Path) -> type[Any]:
+    """A safe YAML loader for one folder that keeps `!function` as a reference."""
+
+    class Loader(yaml.CSafeLoader):
+        pass
+
+    bundled = folder.is_relative_to(task_folder())
+    place = folder.relative_to(task_folder()).as_posix() if bundled else str(folder)
+
+    def reference(_: Loader, node: yaml.ScalarNode) -> FunctionRef:
+        return FunctionRef(node.value, place, bundled)
+
+    Loader.add_constructor("!function", reference)
+    return Loader
+
+
+def digest_definition(definition: Mapping[str, Any]) -> str:
+    """xxh3_128 (hex) of a definition: its keys and values, and the bytes of the Python files it names."""
+    digest = xxhash.xxh3_128()
+    _feed(digest, definition)
+    return digest.hexdigest()
+
+
+def _feed(digest: xxhash.xxh3_128, value: Any) -> None:
+    """Feed one value. Kinds and lengths go in as well, so that different values never feed the same bytes."""
+    if isinstance(value, Mapping):
+        digest.update(f"map {len(value)};".encode())
+        for key in sorted(value, key=str):
+            _feed(digest, key)
+            _feed(digest, value[key])
+    elif isinstance(value, list | tuple):
+        digest.update(f"list {len(value)};".encode())
+        for item in value:
+            _feed(digest, item)
+    elif isinstance(value, FunctionRef):
+        file = value.file()
+        _feed(digest, ["function", value.name, file.read_bytes() if file else None])
+    else:
+        data = value if isinstance(value, bytes) else repr(value).encode()
+        digest.update(f"{type(value).__name__} {len(data)};".encode())
+        digest.update(data)
