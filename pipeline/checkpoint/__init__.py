@@ -1,1 +1,4 @@
-"""The checkpoint room: bytes in, bytes out. Reads headers and moves bytes; never averages anything, never loads torch."""
+"""The checkpoint room: bytes in, bytes out. Reads headers and moves bytes.
+
+Never averages anything and never loads torch.
+"""

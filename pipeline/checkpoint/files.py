@@ -1,0 +1,260 @@
+"""Positioned reads and writes, durable small files, digests. Knows bytes and paths, nothing of tensors.
+
+The functions of the hot loops (`read_into`, `write_from`) allocate nothing: the caller reuses its buffers,
+which is several times faster than fresh memory. Linux first; elsewhere space is not reserved.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import xxhash
+
+from pipeline.errors import CheckpointError, RunError
+
+_DIGEST_BUFFER_BYTES = 4 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+#: What file systems answer that cannot flush a directory; their own metadata rules apply then.
+_CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+_local = threading.local()
+
+
+def read_into(fd: int, buffer: memoryview, offset: int) -> None:
+    """Fill `buffer` (contiguous bytes) from the file at `offset`. Raises RunError if the file ends before."""
+    done, size = 0, len(buffer)
+    while done < size:
+        got = os.preadv(fd, [buffer[done:]], offset + done)
+        if got == 0:
+            raise RunError(
+                "file ended before the bytes its header promised",
+                where=_path_of(fd),
+                expected=f"{size} bytes at {offset}",
+                found=f"{done} bytes",
+                hint="do not change input files while a merge runs; start again with --fresh",
+            )
+        done += got
+
+
+def write_from(fd: int, buffer: memoryview, offset: int) -> None:
+    """Write all of `buffer` (contiguous bytes) at `offset`. Raises RunError when the disk is full."""
+    done, size = 0, len(buffer)
+    try:
+        while done < size:
+            done += os.pwrite(fd, buffer[done:], offset + done)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        path = _path_of(fd)
+        raise _no_space(path, size - done, _free_bytes(os.path.dirname(path))) from error
+
+
+def create_sized(path: Path, size_bytes: int, header: bytes) -> None:
+    """Make `path` exactly `size_bytes` long with its space reserved, and write `header` at its start.
+
+    A file that is there keeps its bytes beyond the header, so an interrupted run can go on. Raises RunError
+    with the bytes needed and free when they do not fit; a file this call made is then removed again.
+    """
+    held = path.stat().st_blocks * 512 if path.exists() else None
+    free = _free_bytes(path.parent)
+    if size_bytes - (held or 0) > free:
+        raise _no_space(str(path), size_bytes - (held or 0), free)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        os.ftruncate(fd, size_bytes)
+        _reserve(fd, size_bytes)
+        write_from(fd, memoryview(header), 0)
+    except OSError as error:
+        if held is None:
+            path.unlink()
+        if error.errno not in _FULL:
+            raise
+        raise _no_space(str(path), size_bytes, _free_bytes(path.parent)) from error
+    finally:
+        os.close(fd)
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Put `content` at `path` durably: readers see the old file or the new one, even after a crash."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(beside, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file's bytes to the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_directory(path: Path) -> None:
+    """Flush a directory's names to the disk, where the file system can."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _CANNOT_FLUSH:
+            raise
+    finally:
+        os.close(fd)
+
+
+def digest_bytes(data: bytes | memoryview) -> str:
+    """xxh3_128 of some bytes, 32 hex digits."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def digest_file(
+    path: str | Path,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> str:
+    """xxh3_128 of bytes [start, stop) of a file (to its end when `stop` is None), 32 hex digits.
+
+    Reads through one 4 MiB buffer per thread. `progress` is called with the number of bytes of each step.
+    Raises RunError if the file is shorter than `stop`.
+    """
+    buffer = _digest_buffer()
+    digest = xxhash.xxh3_128()
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        end = os.fstat(fd).st_size if stop is None else stop
+        for offset in range(start, end, _DIGEST_BUFFER_BYTES):
+            part = buffer[: min(_DIGEST_BUFFER_BYTES, end - offset)]
+            read_into(fd, part, offset)
+            digest.update(part)
+            if progress is not None:
+                progress(len(part))
+    finally:
+        os.close(fd)
+    return digest.hexdigest()
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A small JSON file that must hold an object. Raises CheckpointError for anything else."""
+    try:
+        value = json.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            "file cannot be read",
+            where=str(path),
+            found=error.strerror or str(error),
+            hint="check the permissions",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            "file is not JSON", where=str(path), found=str(error), hint="copy or download the file again"
+        ) from error
+    if not isinstance(value, dict):
+        raise CheckpointError(
+            "file holds the wrong kind of JSON",
+            where=str(path),
+            expected="an object",
+            found=type(value).__name__,
+        )
+    return value
+
+
+class OpenFiles:
+    """A few open descriptors, the least recently used closed first. For one thread; its context closes them.
+
+    A descriptor stays valid until `limit` other files have been asked for.
+    """
+
+    def __init__(self, limit: int = 64) -> None:
+        self._limit = limit
+        self._open: OrderedDict[tuple[str, int], int] = OrderedDict()
+
+    def reading(self, path: str) -> int:
+        """A descriptor to read `path` with."""
+        return self._get(path, os.O_RDONLY)
+
+    def writing(self, path: str) -> int:
+        """A descriptor to read and write `path` with; the file must exist."""
+        return self._get(path, os.O_RDWR)
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        while self._open:
+            _, fd = self._open.popitem()
+            os.close(fd)
+
+    def _get(self, path: str, flags: int) -> int:
+        key = (path, flags)
+        fd = self._open.pop(key, None)
+        if fd is None:
+            if len(self._open) >= self._limit:
+                os.close(self._open.popitem(last=False)[1])
+            fd = os.open(path, flags | os.O_CLOEXEC)
+        self._open[key] = fd
+        return fd
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _digest_buffer() -> memoryview:
+    buffer: memoryview | None = getattr(_local, "digest_buffer", None)
+    if buffer is None:
+        buffer = _local.digest_buffer = memoryview(bytearray(_DIGEST_BUFFER_BYTES))
+    return buffer
+
+
+def _reserve(fd: int, size_bytes: int) -> None:
+    """Take the disk space of the first `size_bytes` now, on the file systems that can."""
+    if not size_bytes or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(fd, 0, size_bytes)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+
+
+def _free_bytes(directory: str | Path) -> int:
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize
+
+
+def _no_space(path: str, needed: int, free: int) -> RunError:
+    return RunError(
+        "no space left on the disk",
+        where=path,
+        expected=f"{needed:,} more bytes",
+        found=f"{free:,} bytes free",
+        hint="free some space or choose an output directory on another disk; the same command resumes",
+    )
+
+
+def _path_of(fd: int) -> str:
+    """The path behind a descriptor where the system tells it."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return f"descriptor {fd}"

@@ -1,0 +1,277 @@
+"""A checkpoint as a table: every tensor's name, type, shape, file and byte range, from headers alone.
+
+Finds the model (local directory or Hub repository), reads its config and headers, and checks them against
+each other. Never reads a byte of weights and never writes anything here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pipeline.checkpoint.choose import CONFIG_NAME, choose_weights
+from pipeline.checkpoint.files import read_json_object
+from pipeline.checkpoint.header import Header, read_header
+from pipeline.checkpoint.layout import INDEX_NAME, SINGLE_NAME, natural_key
+from pipeline.errors import CheckpointError
+from pipeline.values import ModelRef, TensorSpec
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One stored tensor: what it is, its file (absolute path), the absolute offset of its first byte."""
+
+    spec: TensorSpec
+    file: str
+    start_byte: int
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One weight file: absolute path, size, xxh3_128 of its header, last change (0: not fetched yet)."""
+
+    path: str
+    size_bytes: int
+    header_digest: str
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class CheckpointIndex:
+    """All that is known of a model before its weights are read.
+
+    directory: absolute path.
+    tensors: by name; files in natural order, in each the tensors in the order of their bytes.
+    config: config.json, {} where there is none.
+    commit: the Hub commit the files belong to, None for a local model.
+    """
+
+    ref: ModelRef
+    directory: str
+    tensors: dict[str, TensorEntry]
+    files: tuple[FileEntry, ...]
+    config: dict[str, Any]
+    commit: str | None = None
+
+
+def read_index(ref: ModelRef, *, beside: Path | None = None) -> CheckpointIndex:
+    """Find a model and read its headers. Raises CheckpointError for whatever keeps it from being merged.
+
+    A path is a local directory where one exists: as written, or relative to `beside` (the directory of
+    the config). Otherwise a path of the form `name` or `org/name` is a Hub repository, whose headers are read
+    remotely.
+    """
+    directory = find_directory(ref, beside)
+    if directory is not None:
+        return read_directory(ref, directory)
+    if not _HUB_NAME.fullmatch(ref.path):
+        raise _missing(ref, beside)
+    from pipeline.checkpoint import hub  # slow to import, and few merges need it
+
+    return hub.read_hub_index(ref)
+
+
+def find_directory(ref: ModelRef, beside: Path | None = None) -> Path | None:
+    """The local directory a reference means, absolute; None if there is none.
+
+    Raises CheckpointError for a file, for a revision of a directory, and if the path means two directories.
+    """
+    if not ref.path:
+        return None
+    written = os.path.expanduser(ref.path)
+    candidates = [Path(os.path.abspath(written))]
+    if beside is not None:
+        candidates.append(Path(os.path.abspath(beside / written)))
+    found = list(dict.fromkeys(path for path in candidates if os.path.lexists(path)))
+    if not found:
+        return None
+    if len(found) == 2 and not os.path.samefile(*found):
+        raise CheckpointError(
+            f'"{ref.path}" means two places: one from where you are, one beside the config',
+            where=str(found[0]),
+            found=str(found[1]),
+            hint="write an absolute path",
+        )
+    if not found[0].is_dir():
+        raise CheckpointError(
+            f'model "{ref}" is a file or a broken link, not a directory',
+            where=str(found[0]),
+            expected="a directory with config.json and weights",
+            hint="give the directory that holds the file",
+        )
+    if ref.revision is not None:
+        raise CheckpointError(
+            f'model "{ref}" is a local directory, which has no revisions',
+            where=str(found[0]),
+            found=f"revision {ref.revision}",
+            hint="leave the revision out, or check that revision out into a directory",
+        )
+    return found[0]
+
+
+def read_directory(ref: ModelRef, directory: Path, *, commit: str | None = None) -> CheckpointIndex:
+    """Read the headers of a model that lies in a local directory."""
+    names = list_names(directory)
+    chosen = choose_weights(names, str(directory))
+    weight_map = read_weight_map(directory / INDEX_NAME) if chosen == INDEX_NAME else None
+    files = weight_files(chosen, weight_map)
+    check_present(directory, files, names)
+    headers = {file: read_header(str(directory / file)) for file in files}
+    return assemble(ref, directory, headers, weight_map, commit=commit)
+
+
+def list_names(directory: Path) -> list[str]:
+    """Names in a directory, sorted. Raises CheckpointError if it cannot be listed."""
+    try:
+        return sorted(os.listdir(directory))
+    except OSError as error:
+        raise CheckpointError(
+            "directory cannot be read",
+            where=str(directory),
+            found=error.strerror or str(error),
+            hint="check the permissions",
+        ) from error
+
+
+def read_weight_map(path: Path) -> dict[str, str]:
+    """Tensor name -> file name from an index file. Raises CheckpointError unless files are plain names."""
+    weight_map = read_json_object(path).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        found = "nothing" if not weight_map else type(weight_map).__name__
+        raise CheckpointError(
+            "index has no weight map",
+            where=f"{path}: weight_map",
+            expected="tensor name -> file name",
+            found=found,
+        )
+    for name, file in weight_map.items():
+        if not isinstance(file, str) or not file.endswith(".safetensors") or Path(file).name != file:
+            raise CheckpointError(
+                "index sends a tensor to something that is no weight file of this directory",
+                where=f"{path}: weight_map: {name}",
+                expected="the name of a .safetensors file beside the index",
+                found=str(file),
+            )
+    return weight_map
+
+
+def weight_files(chosen: str, weight_map: Mapping[str, str] | None) -> list[str]:
+    """Names of the weight files in natural order."""
+    return [chosen] if weight_map is None else sorted(set(weight_map.values()), key=natural_key)
+
+
+def check_present(directory: Path, files: list[str], names: list[str]) -> None:
+    """Every file of the index must be there, and no second full set of weights beside it."""
+    missing = [file for file in files if file not in names]
+    if missing:
+        raise CheckpointError(
+            f"index names {len(missing)} of {len(files)} weight files that are not there",
+            where=str(directory / missing[0]),
+            expected=f"{len(files)} files as {INDEX_NAME} says",
+            found=f"{len(files) - len(missing)} files",
+            hint="copy or download the missing files",
+        )
+    if SINGLE_NAME in names and SINGLE_NAME not in files:
+        raise CheckpointError(
+            "two sets of weights lie here, and they may differ",
+            where=str(directory),
+            expected=f"{SINGLE_NAME} or {INDEX_NAME}",
+            found="both",
+            hint="move the set that is not meant out of the directory",
+        )
+
+
+def assemble(
+    ref: ModelRef,
+    directory: Path,
+    headers: Mapping[str, Header],
+    weight_map: Mapping[str, str] | None,
+    *,
+    commit: str | None = None,
+) -> CheckpointIndex:
+    """The index of a model from its files' headers, by file name, checked against the weight map."""
+    tensors: dict[str, TensorEntry] = {}
+    for file, header in headers.items():
+        path = str(directory / file)
+        for name, (spec, start_byte) in header.tensors.items():
+            if name in tensors:
+                raise CheckpointError(
+                    f'tensor "{name}" lies in two files',
+                    where=path,
+                    expected=f"only in {os.path.basename(tensors[name].file)}",
+                    hint="write the checkpoint again with save_pretrained",
+                )
+            tensors[name] = TensorEntry(spec, path, start_byte)
+    if not tensors:
+        raise CheckpointError(
+            "weight files hold no tensors", where=str(directory), hint="check the checkpoint"
+        )
+    if weight_map is not None:
+        _check_weight_map(directory, tensors, weight_map)
+    config = directory / CONFIG_NAME
+    return CheckpointIndex(
+        ref=ref,
+        directory=str(directory),
+        tensors=tensors,
+        files=tuple(
+            FileEntry(str(directory / file), header.size_bytes, header.digest, header.mtime_ns)
+            for file, header in headers.items()
+        ),
+        config=read_json_object(config) if os.path.lexists(config) else {},
+        commit=commit,
+    )
+
+
+def _check_weight_map(
+    directory: Path, tensors: Mapping[str, TensorEntry], weight_map: Mapping[str, str]
+) -> None:
+    hint = "write the checkpoint again with save_pretrained"
+    for name, file in weight_map.items():
+        entry = tensors.get(name)
+        if entry is None or os.path.basename(entry.file) != file:
+            raise CheckpointError(
+                f'index says that tensor "{name}" is in a file that does not hold it',
+                where=str(directory / INDEX_NAME),
+                expected=file,
+                found="no file" if entry is None else os.path.basename(entry.file),
+                hint=hint,
+            )
+    unlisted = [name for name in tensors if name not in weight_map]
+    if unlisted:
+        raise CheckpointError(
+            f'tensor "{unlisted[0]}" is in a file but not in the index',
+            where=tensors[unlisted[0]].file,
+            expected=f"{len(weight_map)} tensors as {INDEX_NAME} says",
+            found=f"{len(tensors)} tensors",
+            hint=hint,
+        )
+
+
+def _missing(ref: ModelRef, beside: Path | None) -> CheckpointError:
+    path = Path(os.path.abspath((beside or Path()) / os.path.expanduser(ref.path)))
+    return CheckpointError(
+        f'model "{ref}" is not there',
+        where=str(path),
+        expected="a directory with config.json and weights, or a Hub repository org/name",
+        found="nothing",
+        hint=near_directory(path),
+    )
+
+
+def near_directory(path: Path) -> str:
+    """A hint naming the directory that was probably meant, or the part of the path that is not there."""
+    parent = path.parent
+    if not os.path.isdir(parent):
+        return f"check the path: {parent} is not there either"
+    known = [name for name in list_names(parent) if os.path.isdir(parent / name)]
+    close = get_close_matches(path.name, known, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(str(parent / name) for name in close)}?"
+    return f"check the path: {parent} holds no directory of that name"
