@@ -35,7 +35,8 @@ class Knob:
     `scope`: "model" values may differ from expert to expert, "global" ones may not.
     `default`: None means required. `paper`: the default under `semantics: paper` when it differs.
     `low`/`high`: inclusive bounds of numbers; `choices`: allowed words. `per_tensor` is False for a knob that must have
-    one value for the whole merge (a gradient or filter on it is an error).
+    one value for the whole merge (a gradient or filter on it is an error). `in_totals`: the rounds read it, so under model
+    scope it must be the same for every tensor.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Knob:
     high: float | None = None
     choices: tuple[Any, ...] = ()
     per_tensor: bool = True
+    in_totals: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,23 @@ class Traits:
 
     `base`: "required" (deltas are taken from it), "optional" or "ignored" (it is an input like any other if listed).
     `grain`: the smallest piece that may be cut off: one element, one row (last dim whole), or the whole tensor.
+    `cost_ns`: nanoseconds one core takes for one element of one expert, for the plan's estimate; measured.
     """
 
     base: Literal["required", "optional", "ignored"]
     min_experts: int = 1
     max_experts: int | None = None
     grain: Literal["element", "row", "tensor"] = "element"
+    cost_ns: float = 5.0
 
 
 @dataclass(frozen=True)
 class Round:
-    """One pass of measuring. With `scan`, apply and later rounds also get the sum over all *earlier* blocks."""
+    """One pass of measuring; a method's rounds have distinct names.
+
+    With `scan`, apply and later rounds also get the sum over all *earlier* blocks. A scan's measure must give the same
+    partial again under later totals.
+    """
 
     name: str
     scan: bool = False

@@ -1,0 +1,74 @@
+"""The front door: one table from each command's name to the cli that owns it, and how errors end.
+
+Nothing heavy is imported to show help. Exit codes: 0 done, 1 failed, 2 the user's input was wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from cluster.contract import ClusterError
+from pipeline.errors import MergescaleError
+
+#: In the order of `--help`: the merge, its measurement, the machines.
+COMMANDS = {
+    "merge": "pipeline.cli:merge",
+    "plan": "pipeline.cli:plan",
+    "verify": "pipeline.cli:verify",
+    "status": "pipeline.cli:status",
+    "methods": "pipeline.cli:methods",
+    "eval": "evals.cli:eval_command",
+    "train": "pipeline.training.cli:train_command",
+    "demo": "evals.demo.cli:demo_command",
+    "cluster": "cluster.cli:cluster",
+}
+
+
+class _Front(click.Group):
+    """A group that imports a command's cli when the command is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name].split(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=_Front,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Example:  mergescale merge configs/merge/ties.yaml merged/ties",
+)
+@click.version_option(version("mergescale"), prog_name="mergescale")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def app(debug: bool) -> None:
+    """Merge very large language models on a Ray cluster, and measure what the merge is worth."""
+
+
+def main() -> None:
+    """Run the command line and end with the exit code that the outcome means."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        code = app.main(arguments, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except (MergescaleError, ClusterError) as error:
+        if debug:
+            raise
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: finished work is kept; the same command continues", err=True)
+        sys.exit(130)

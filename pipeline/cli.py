@@ -1,0 +1,171 @@
+"""merge, plan, verify, status, methods: arguments in, one clear answer out. Heavy imports happen inside commands.
+
+Data goes to stdout, everything for people to stderr. The cli alone picks the executor.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from cluster.contract import Executor
+    from pipeline.plan.plan import MergePlan
+
+_MEMORY_HELP = "Memory all workers on this machine may use together [default: half of what is free]."
+
+
+@click.command(
+    epilog="Example:  mergescale merge configs/merge/ties.yaml merged/ties --workers 2 --memory 4GiB"
+)
+@click.argument("config")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--executor", type=click.Choice(["local", "ray"]), help="Where units run [default: local; ray with --address].")
+@click.option("--address", metavar="A", help="A running Ray cluster to use, for example auto or 10.0.0.1:6379.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Units that run at once [default: one a core].")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where the arithmetic runs.")
+@click.option("--memory", metavar="SIZE", help=_MEMORY_HELP)
+@click.option("--shard-size", metavar="SIZE", default="5GB", show_default=True, help="Largest output file.")
+@click.option("--dry-run", is_flag=True, help="Plan and print, write nothing.")
+@click.option("--fresh", is_flag=True, help="Start over: drop an interrupted run, replace an earlier merge at OUT when done.")
+@click.option("--progress/--no-progress", default=True, show_default=True, help="Live line with bytes and time left.")
+def merge(config: str, out: Path, dry_run: bool, **options: Any) -> None:
+    """Merge the models that CONFIG names into a new model at OUT.
+
+    CONFIG is a mergekit YAML or JSON file. OUT appears when it is complete; an interrupted merge is resumed by the same command.
+    """
+    plan = _plan(config, **options)
+    if dry_run:
+        from pipeline.staging import finished
+
+        finished(plan, out, options["fresh"])
+        _print_plan(plan, as_json=False)
+        return
+    from pipeline.run import run_merge, with_local_weights
+
+    with _executor(plan.device, **options) as executor:
+        manifest = run_merge(
+            with_local_weights(plan),
+            out,
+            executor,
+            fresh=options["fresh"],
+            show_progress=options["progress"],
+        )
+    timing = manifest.timings
+    say(
+        f"{out}: {len(plan.tensors)} tensors, {plan.cost.write_bytes / 1e9:.2f} GB, merged with {plan.config.merge_method} "
+        f"from {len(plan.experts)} models in {timing['seconds']:.1f} s on {timing['executor']} x {timing['workers']}"
+    )
+    click.echo(str(out))
+
+
+@click.command(epilog="Example:  mergescale plan configs/merge/ties.yaml --cluster nodes=8,gpus=8,disk=5GBps")
+@click.argument("config")
+@click.option("--json", "as_json", is_flag=True, help="The plan as JSON on stdout.")
+@click.option("--cluster", "cluster_text", metavar="SPEC", help="Estimate for a described cluster: nodes=8,gpus=8,cpus=64,disk=5GBps.")
+@click.option("--memory", metavar="SIZE", help=_MEMORY_HELP)
+@click.option("--shard-size", metavar="SIZE", default="5GB", show_default=True, help="Largest output file.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where the arithmetic would run.")
+def plan(config: str, as_json: bool, cluster_text: str | None, **options: Any) -> None:
+    """Say what a merge would do and what it would cost, from headers alone."""
+    _print_plan(_plan(config, cluster=cluster_text, **options), as_json)
+
+
+@click.command(epilog="Example:  mergescale verify merged/ties")
+@click.argument("model", type=click.Path(path_type=Path))
+def verify(model: Path) -> None:
+    """Recompute every digest of a merged MODEL and compare with its manifest."""
+    from pipeline.checkpoint.commit import verify as check
+    from pipeline.checkpoint.manifest import read_manifest
+
+    manifest = read_manifest(model)
+    check(model)
+    say(f"{model}: {len(manifest.outputs)} files are what the manifest says")
+    click.echo(manifest.model_digest)
+
+
+@click.command(epilog="Example:  mergescale status merged/ties --json")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The status as JSON on stdout.")
+def status(out: Path, as_json: bool) -> None:
+    """Say how far the merge into OUT is: absent, interrupted (and how much is done), or complete."""
+    from pipeline.status import describe, merge_status
+
+    found = merge_status(out)
+    click.echo(json.dumps(found, indent=1) if as_json else describe(found))
+
+
+@click.command(epilog="Example:  mergescale methods ties")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+def methods(name: str | None, as_json: bool) -> None:
+    """List the merge methods, or one method's parameters, defaults and source."""
+    from pipeline.methods import CATALOGUE, load_method
+    from pipeline.methods.describe import as_data, as_text, overview
+
+    chosen = [load_method(name)] if name else [load_method(each) for each in CATALOGUE]
+    if as_json:
+        click.echo(json.dumps([as_data(method) for method in chosen], indent=1))
+    else:
+        click.echo(as_text(chosen[0]) if name else overview(chosen))
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    click.echo(text, err=True)
+
+
+def _plan(
+    config: str,
+    *,
+    memory: str | None,
+    shard_size: str,
+    device: str,
+    workers: int | None = None,
+    executor: str | None = None,
+    address: str | None = None,
+    cluster: str | None = None,
+    **_: Any,
+) -> MergePlan:
+    """Load and plan. Notes and warnings go to stderr."""
+    from pipeline.config.load import load_config
+    from pipeline.machine import choose_device, parse_bytes
+    from pipeline.plan.build import plan_merge
+    from pipeline.plan.estimate import limits_for
+
+    found = plan_merge(
+        load_config(config),
+        device=choose_device(device),
+        limits=limits_for(memory, workers, processes=executor == "ray" or address is not None, cluster=cluster),
+        shard_size_bytes=parse_bytes(shard_size),
+    )
+    for note in found.notes:
+        say(f"note: {note}")
+    return found
+
+
+def _executor(
+    device: str, *, executor: str | None, address: str | None, workers: int | None, **_: Any
+) -> Executor:
+    """local unless Ray is asked for; an address means Ray."""
+    from pipeline.errors import InputError
+    from pipeline.machine import cores
+
+    if executor == "local" and address:
+        raise InputError("--address needs --executor ray", hint="drop --address or use --executor ray")
+    if executor == "ray" or address:
+        from cluster.on_ray import RayExecutor
+
+        return RayExecutor(address=address, workers=workers)
+    from cluster.local import LocalExecutor
+
+    return LocalExecutor(workers or (1 if device == "cuda" else cores()))
+
+
+def _print_plan(plan: MergePlan, as_json: bool) -> None:
+    from pipeline.plan.estimate import as_text
+
+    click.echo(json.dumps(plan.summary(), indent=1) if as_json else as_text(plan))

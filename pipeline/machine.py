@@ -1,0 +1,65 @@
+"""What this machine offers: cores, memory, a GPU. Asked once, before planning; knows nothing of models."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from pipeline.errors import InputError
+
+_UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SHARE = 0.5
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory_bytes() -> int:
+    """Memory that can be taken without swapping, bounded by the control group's limit where there is one."""
+    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    info = Path("/proc/meminfo")
+    if info.exists():
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", info.read_text(), re.MULTILINE)
+        pages = int(found[1]) * 1024 if found else pages
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return min(pages, int(text)) if text.isdecimal() else pages
+
+
+def default_memory_bytes() -> int:
+    """Half of what is available now."""
+    return int(available_memory_bytes() * _SHARE)
+
+
+def parse_bytes(text: str) -> int:
+    """"4GiB", "500MB", "1.5g" or plain bytes -> bytes. Raises InputError for anything else."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if match is None or float(match[1]) <= 0:
+        raise InputError("not a size", found=repr(text), expected="a number and a unit", hint="write for example 4GiB")
+    scale = _UNITS[match[2]]
+    if match[3] and match[2]:
+        scale = 1024 ** ("kmgt".index(match[2]) + 1)
+    return int(float(match[1]) * scale)
+
+
+def choose_device(wanted: str) -> str:
+    """ "auto" -> "cuda" where torch sees a GPU, else "cpu". Raises InputError when "cuda" is asked for and absent."""
+    if wanted == "cpu" or (wanted == "auto" and not _has_gpu_driver()):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise InputError(
+            "no CUDA device is visible", expected="a GPU and a torch build with CUDA", hint="use --device cpu"
+        )
+    return "cpu"
+
+
+def _has_gpu_driver() -> bool:
+    """A cheap look that spares loading torch on machines without a GPU."""
+    return Path("/proc/driver/nvidia").exists() or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()

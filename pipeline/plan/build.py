@@ -1,0 +1,251 @@
+"""Config + headers -> MergePlan. Deterministic; reads headers through `checkpoint.index` and never tensor bytes.
+
+Every mistake the user can make is found here, before any work starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.checkpoint.index import CheckpointIndex, read_index
+from pipeline.checkpoint.layout import ShardLayout, lay_out, natural_key
+from pipeline.config.load import fingerprint, to_dict
+from pipeline.config.merge import MergeConfig
+from pipeline.errors import ConfigError
+from pipeline.methods import load_method
+from pipeline.methods.contract import Method
+from pipeline.plan import cost, cut
+from pipeline.plan.align import Aligned, align, promote
+from pipeline.plan.plan import Group, Limits, MergePlan, Piece, Source, TensorPlan, UnitPlan
+from pipeline.plan.rules import experts_of, layer_position, settings_for
+from pipeline.values import DTYPES, DTYPES_BY_NAME, DType, ModelRef, TensorSpec
+
+#: Raised when the arithmetic or the file form changes, so that an interrupted run of an older version is not continued.
+PLAN_VERSION = 1
+DEFAULT_SHARD_BYTES = 5_000_000_000
+DEFAULT_LIMITS = Limits(memory_bytes=2 << 30)
+
+
+def plan_merge(
+    config: MergeConfig,
+    *,
+    device: str = "cpu",
+    limits: Limits = DEFAULT_LIMITS,
+    shard_size_bytes: int = DEFAULT_SHARD_BYTES,
+) -> MergePlan:
+    """Plan a merge from headers alone.
+
+    `device` is "cpu" or "cuda". Raises ConfigError for what the config gets wrong and CheckpointError for models that do
+    not fit together, naming model, tensor and file.
+    """
+    method = load_method(config.merge_method, config.source)
+    experts, base, companion = _read_indexes(config, method)
+    aligned, notes = align(experts if base is None else (base, *experts))
+    tensors, shards = _place(aligned, config, method, base is not None, shard_size_bytes)
+    cost.enough_memory(tensors, limits, device)
+    groups, units = _orders(tensors, method, limits, device)
+    identity = _identity(config, method, experts, base, companion, device, shard_size_bytes)
+    return MergePlan(
+        config=config,
+        fingerprint=fingerprint(identity),
+        device=device,
+        limits=limits,
+        experts=experts,
+        base=base,
+        companion=companion,
+        tensors=tensors,
+        shards=shards,
+        groups=groups,
+        units=units,
+        cost=cost.total_cost(units, tensors, limits, device),
+        notes=(*config.notes, *notes),
+    )
+
+
+def _read_indexes(
+    config: MergeConfig, method: Method
+) -> tuple[tuple[CheckpointIndex, ...], CheckpointIndex | None, CheckpointIndex]:
+    """Headers of every expert, of the base where it takes part, and of the model that gives config and tokenizer."""
+    beside = Path(config.source).parent
+    cache: dict[ModelRef, CheckpointIndex] = {}
+
+    def index(ref: ModelRef) -> CheckpointIndex:
+        if ref not in cache:
+            cache[ref] = read_index(ref, beside=beside)
+        return cache[ref]
+
+    entries = experts_of(config, method)
+    base = index(config.base_model) if config.base_model is not None else None
+    experts = tuple(index(entry.model) for entry in entries)
+    companion = base if base is not None else experts[0]
+    takes_part = base is not None and method.traits.base != "ignored"
+    return experts, base if takes_part else None, companion
+
+
+def _place(
+    aligned: Sequence[Aligned], config: MergeConfig, method: Method, has_base: bool, shard_size_bytes: int
+) -> tuple[tuple[TensorPlan, ...], tuple[ShardLayout, ...]]:
+    """Output tensors in natural order of their names, each with its knobs and its place in a file."""
+    rows = sorted(aligned, key=lambda row: natural_key(row.name))
+    specs = [TensorSpec(row.name, _out_dtype(row, config), row.shape) for row in rows]
+    shards = lay_out(specs, shard_size_bytes)
+    home = {name: shard for shard in shards for name in shard.offsets}
+    layers = _layer_count(rows)
+    tensors = []
+    for row, spec in zip(rows, specs, strict=True):
+        sources = tuple(Source(entry.file, entry.start_byte, entry.spec.dtype) for entry in row.entries)
+        merged = row.entries[0].spec.dtype.is_float
+        position = layer_position(row.name, layers)
+        tensors.append(
+            TensorPlan(
+                spec=spec,
+                action="merge" if merged else "copy",
+                sources=sources[1:] if has_base else sources,
+                base=sources[0] if has_base else None,
+                compute=_compute_dtype(row, config),
+                knobs=settings_for(config, method, row.name, position) if merged else {},
+                file=home[row.name].name,
+                start_byte=home[row.name].offsets[row.name],
+            )
+        )
+    return tuple(tensors), shards
+
+
+def _layer_count(rows: Sequence[Aligned]) -> int:
+    """Number of layers, counted from the tensor names themselves; 1 where none is numbered."""
+    numbers = {int(part) for row in rows for part in row.name.split(".") if part.isdecimal()}
+    return max(numbers, default=0) + 1
+
+
+def _out_dtype(row: Aligned, config: MergeConfig) -> DType:
+    """out_dtype, else dtype, else what the inputs promote to; tensors that are not floats keep their type."""
+    stored = [entry.spec.dtype for entry in row.entries]
+    if not stored[0].is_float:
+        return stored[0]
+    wanted = config.out_dtype or config.dtype
+    return DTYPES_BY_NAME[wanted] if wanted else promote(stored)
+
+
+def _compute_dtype(row: Aligned, config: MergeConfig) -> DType:
+    """The config's dtype; otherwise fp32, or fp64 where an input is fp64."""
+    if config.dtype:
+        return DTYPES_BY_NAME[config.dtype]
+    return DTYPES["F64"] if any(entry.spec.dtype.code == "F64" for entry in row.entries) else DTYPES["F32"]
+
+
+def _orders(
+    tensors: Sequence[TensorPlan], method: Method, limits: Limits, device: str
+) -> tuple[tuple[Group, ...], tuple[UnitPlan, ...]]:
+    """Which tensors are measured together, and every unit of merging work."""
+    target = cut.unit_bytes(sum(tensor.spec.numel * tensor.read_bytes_per_element for tensor in tensors))
+    groups, pieces_of = _groups(tensors, method, limits, device, target)
+    grouped = {number for group in groups for number in group.tensors}
+    free: list[Piece] = []
+    for number, tensor in enumerate(tensors):
+        if number in grouped:
+            continue
+        rounds = tensor.action == "merge" and method.next_round(tensor.knobs, {}) is not None
+        whole = rounds or method.traits.grain == "tensor"
+        if whole and tensor.action == "merge":
+            free.append(Piece(number, 0, tensor.spec.numel, "resident"))
+        else:
+            free.extend(cut.cut_tensor(tensor, number, _grain(tensor, method), target))
+    bundles = list(cut.bundle(free, tensors, None, target))
+    for number in range(len(groups)):
+        bundles.extend(cut.bundle(pieces_of[number], tensors, number, target))
+    return groups, tuple(_unit(item, tensors, method, limits) for item in bundles)
+
+
+def _groups(
+    tensors: Sequence[TensorPlan], method: Method, limits: Limits, device: str, target: int
+) -> tuple[tuple[Group, ...], list[list[Piece]]]:
+    """Groups to measure before merging: the whole model under model scope, else each tensor too big to be held."""
+    asking = [
+        number
+        for number, tensor in enumerate(tensors)
+        if tensor.action == "merge" and method.next_round(tensor.knobs, {}) is not None
+    ]
+    if asking and method.scope(tensors[asking[0]].knobs) == "model":
+        members = [tuple(asking)]
+    else:
+        members = [(number,) for number in asking if not cost.fits(tensors[number], limits, device)]
+    groups, pieces = [], []
+    for numbers in members:
+        _one_value(tensors, numbers, method)
+        knobs = tensors[numbers[0]].knobs
+        groups.append(Group(numbers, sum(tensors[number].spec.numel for number in numbers), knobs))
+        pieces.append(
+            [
+                piece
+                for number in numbers
+                for piece in cut.cut_tensor(tensors[number], number, _grain(tensors[number], method), target)
+            ]
+        )
+    return tuple(groups), pieces
+
+
+def _one_value(tensors: Sequence[TensorPlan], numbers: Sequence[int], method: Method) -> None:
+    """Under model scope the knobs that rounds read must not change from tensor to tensor."""
+    first = tensors[numbers[0]]
+    for number in numbers[1:]:
+        for knob in method.knobs:
+            if knob.in_totals and tensors[number].knobs[knob.name] != first.knobs[knob.name]:
+                raise ConfigError(
+                    f'"{knob.name}" must be the same for all tensors when the whole model is trimmed together',
+                    where=f'tensors "{first.spec.name}" and "{tensors[number].spec.name}"',
+                    expected=str(first.knobs[knob.name]),
+                    found=str(tensors[number].knobs[knob.name]),
+                    hint="remove the filter or gradient, or use trim_scope: tensor",
+                )
+
+
+def _grain(tensor: TensorPlan, method: Method) -> int:
+    """Elements that must stay together."""
+    if tensor.action == "copy" or method.traits.grain == "element":
+        return 1
+    shape = tensor.spec.shape
+    return max(1, shape[-1] if method.traits.grain == "row" and shape else tensor.spec.numel)
+
+
+def _unit(item: cut.Bundle, tensors: Sequence[TensorPlan], method: Method, limits: Limits) -> UnitPlan:
+    read_bytes = sum(piece.numel * tensors[piece.tensor].read_bytes_per_element for piece in item.pieces)
+    write_bytes = sum(piece.numel * tensors[piece.tensor].spec.dtype.size_bytes for piece in item.pieces)
+    inputs = sum(piece.numel * len(tensors[piece.tensor].sources) for piece in item.pieces)
+    name = fingerprint([[tensors[piece.tensor].spec.name, piece.start, piece.stop] for piece in item.pieces])
+    return UnitPlan(
+        id=f"{'group' if item.group is not None else 'merge'}-{name[:16]}",
+        pieces=item.pieces,
+        group=item.group,
+        read_bytes=read_bytes,
+        write_bytes=write_bytes,
+        expected_s=cost.unit_seconds(read_bytes, write_bytes, inputs, method.traits, limits),
+    )
+
+
+def _identity(
+    config: MergeConfig,
+    method: Method,
+    experts: Sequence[CheckpointIndex],
+    base: CheckpointIndex | None,
+    companion: CheckpointIndex,
+    device: str,
+    shard_size_bytes: int,
+) -> dict[str, Any]:
+    """All that the output bytes depend on, and nothing that they do not (no paths of files, no workers, no memory)."""
+
+    def model(index: CheckpointIndex) -> list[Any]:
+        return [str(index.ref), [[file.size_bytes, file.header_digest] for file in index.files]]
+
+    described = {key: value for key, value in to_dict(config).items() if key not in ("source", "notes")}
+    return {
+        "version": PLAN_VERSION,
+        "config": described,
+        "method": method.name,
+        "experts": [model(index) for index in experts],
+        "base": None if base is None else model(base),
+        "companion": [str(companion.ref), companion.config],
+        "device": device,
+        "shard_size_bytes": shard_size_bytes,
+    }

@@ -1,0 +1,89 @@
+"""What a plan costs: bytes, peak memory of a worker, seconds. Arithmetic on headers; it measures nothing.
+
+The sizes below are shared with the workers: they decide how much is read, computed and held at a time, never what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.errors import InputError
+from pipeline.methods.contract import Traits
+from pipeline.plan.plan import Cost, Limits, TensorPlan, UnitPlan
+
+#: What a process takes before it holds any data: interpreter, torch, numpy.
+INTERPRETER_BYTES = 400 << 20
+#: Elements the arithmetic sees at once: 1 MiB of fp32 an expert stays in a core's cache; a GPU wants far larger blocks.
+TILE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
+#: Elements read per source and written per call; a few MiB a call is where reading into a reused buffer is fastest.
+LOAD_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 24}
+#: fp32 temporaries a method may hold for a tile, in tiles, beside the experts and the base.
+_TEMPORARY_TILES = 12
+_START_S = 4.0
+
+
+def workspace_bytes(experts: int, device: str) -> int:
+    """Bytes of one worker's tile workspace: experts, base and temporaries in fp32, and two output buffers."""
+    tiles = TILE_ELEMENTS[device] * 4 * (experts + 1 + _TEMPORARY_TILES)
+    return tiles + 2 * LOAD_ELEMENTS[device] * 4
+
+
+def stream_bytes(read_bytes_per_element: int, device: str) -> int:
+    """Bytes of the two read buffers through which a streamed piece flows."""
+    return 2 * LOAD_ELEMENTS[device] * read_bytes_per_element
+
+
+def fits(tensor: TensorPlan, limits: Limits, device: str) -> bool:
+    """Whether the tensor can be held in a worker's memory in all models at once."""
+    resident = tensor.spec.numel * tensor.read_bytes_per_element
+    return resident + workspace_bytes(len(tensor.sources), device) <= limits.memory_bytes
+
+
+def enough_memory(tensors: Sequence[TensorPlan], limits: Limits, device: str) -> None:
+    """Raise InputError when a worker could not even stream: the bound is below its workspace and read buffers."""
+    experts = max((len(tensor.sources) for tensor in tensors), default=0)
+    widest = max((tensor.read_bytes_per_element for tensor in tensors), default=0)
+    least = workspace_bytes(experts, device) + stream_bytes(widest, device)
+    if least > limits.memory_bytes:
+        raise InputError(
+            f"the memory bound is too small for {limits.workers} worker(s)",
+            expected=f"{least >> 20} MiB a worker beside the interpreter's {INTERPRETER_BYTES >> 20} MiB",
+            found=f"{max(0, limits.memory_bytes) >> 20} MiB a worker",
+            hint="raise --memory or lower --workers",
+        )
+
+
+def raw_bytes(limits: Limits, experts: int, device: str) -> int:
+    """What is left of a worker's bound for raw input bytes."""
+    return limits.memory_bytes - workspace_bytes(experts, device)
+
+
+def unit_seconds(read_bytes: int, write_bytes: int, inputs: int, traits: Traits, limits: Limits) -> float:
+    """One core's time for a unit: reading and writing overlap the arithmetic, so the slower of the two."""
+    io_s = (read_bytes + write_bytes) / limits.disk_bytes_per_s
+    compute_s = inputs * traits.cost_ns * 1e-9
+    return max(io_s, compute_s)
+
+
+def total_cost(units: Sequence[UnitPlan], tensors: Sequence[TensorPlan], limits: Limits, device: str) -> Cost:
+    """The whole run: bytes read by all units, bytes written, a worker's peak, and seconds over all workers."""
+    experts = max((len(tensor.sources) for tensor in tensors), default=0)
+    resident = max((_held_bytes(unit, tensors, device) for unit in units), default=0)
+    return Cost(
+        read_bytes=sum(unit.read_bytes for unit in units),
+        write_bytes=sum(tensor.spec.size_bytes for tensor in tensors),
+        memory_bytes=workspace_bytes(experts, device) + resident,
+        seconds=_START_S + sum(unit.expected_s for unit in units) / max(1, limits.workers),
+    )
+
+
+def _held_bytes(unit: UnitPlan, tensors: Sequence[TensorPlan], device: str) -> int:
+    """Raw input bytes a unit holds at its worst moment."""
+    held = 0
+    for piece in unit.pieces:
+        tensor = tensors[piece.tensor]
+        whole = piece.numel * tensor.read_bytes_per_element
+        held = max(
+            held, whole if piece.mode == "resident" else min(whole, stream_bytes(tensor.read_bytes_per_element, device))
+        )
+    return held

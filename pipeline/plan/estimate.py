@@ -1,0 +1,75 @@
+"""What the planner may count on (from flags, the machine or a described cluster), and the plan in words."""
+
+from __future__ import annotations
+
+from pipeline.errors import InputError, near
+from pipeline.machine import cores, default_memory_bytes, parse_bytes
+from pipeline.plan.cost import INTERPRETER_BYTES
+from pipeline.plan.plan import Limits, MergePlan
+
+_CLUSTER_KEYS = ("nodes", "gpus", "cpus", "disk", "memory")
+_DISK_BYTES_PER_S = 1.5e9
+
+
+def limits_for(memory: str | None, workers: int | None, *, processes: bool, cluster: str | None) -> Limits:
+    """Limits of one worker. `memory` is for all workers of this machine together, interpreters included.
+
+    `processes`: each worker is a process of its own (Ray) and pays for its own interpreter. `cluster` describes machines
+    that are not here and overrides the rest. Raises InputError for unreadable sizes and unknown keys.
+    """
+    if cluster is not None:
+        return _described(cluster, memory)
+    count = workers or cores()
+    total = parse_bytes(memory) if memory else default_memory_bytes()
+    interpreters = INTERPRETER_BYTES * (count if processes else 1)
+    return Limits((total - interpreters) // count, count, _DISK_BYTES_PER_S / count)
+
+
+def _described(text: str, memory: str | None) -> Limits:
+    """ "nodes=8,gpus=8,disk=5GBps": one worker a GPU (or a CPU where there is none), the disk shared by all."""
+    given: dict[str, str] = {}
+    for part in text.split(","):
+        key, found, value = part.partition("=")
+        if key.strip() not in _CLUSTER_KEYS or not found:
+            raise InputError(
+                "cannot read the cluster description",
+                where=f"--cluster {text}",
+                found=part,
+                expected="key=value pairs separated by commas",
+                hint=near(key.strip(), list(_CLUSTER_KEYS)),
+            )
+        given[key.strip()] = value.strip()
+    nodes = _count(given.get("nodes", "1"), "nodes")
+    each = _count(given.get("gpus") or given.get("cpus") or "1", "gpus")
+    disk = parse_bytes(given["disk"].lower().removesuffix("ps").removesuffix("/s")) if "disk" in given else _DISK_BYTES_PER_S
+    node_memory = parse_bytes(memory or given.get("memory", "256GiB"))
+    return Limits((node_memory - INTERPRETER_BYTES * each) // each, nodes * each, disk / (nodes * each))
+
+
+def _count(text: str, key: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--cluster {key} must be a whole number of at least 1", found=text)
+    return int(text)
+
+
+def as_text(plan: MergePlan) -> str:
+    """The plan for people: what goes in, what is done, what comes out, what it costs."""
+    facts = plan.summary()
+    held = sum(1 for unit in plan.units for piece in unit.pieces if piece.mode == "resident")
+    streamed = sum(1 for unit in plan.units for piece in unit.pieces if piece.mode == "stream")
+    copied = sum(1 for tensor in plan.tensors if tensor.action == "copy")
+    lines = [
+        f"method      {facts['method']} on {plan.device}",
+        f"base        {plan.base.ref if plan.base else 'not used'}",
+        *(f"expert      {index.ref}" for index in plan.experts),
+        f"companions  config and tokenizer from {facts['companions_from']}",
+        f"tensors     {facts['tensors']} ({facts['parameters'] / 1e6:.2f}M parameters, {copied} copied unmerged)",
+        f"output      {len(plan.shards)} file(s), {plan.cost.write_bytes / 1e9:.3f} GB",
+        f"work        {facts['units']} units, {held} tensors held whole, {streamed} pieces streamed, "
+        f"{facts['measured_groups']} groups measured first",
+        f"reading     {plan.cost.read_bytes / 1e9:.3f} GB",
+        f"memory      {plan.cost.memory_bytes / 2**20:.0f} MiB of buffers a worker, {plan.limits.workers} worker(s)",
+        f"time        about {plan.cost.seconds:.0f} s",
+        f"plan        {plan.fingerprint}",
+    ]
+    return "\n".join(lines)

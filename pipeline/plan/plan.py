@@ -1,0 +1,158 @@
+"""The merge plan: everything decided before a byte of weights is read. Frozen values only; it runs nothing.
+
+A plan is a lock file. Workers decide nothing: which bytes to read, what to do with them and where the result goes all stand
+here, and `fingerprint` names what the output bytes depend on. How the work is cut (pieces, units) does not change the bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipeline.checkpoint.index import CheckpointIndex
+from pipeline.checkpoint.layout import ShardLayout
+from pipeline.config.merge import MergeConfig
+from pipeline.methods.contract import Knobs
+from pipeline.values import DType, TensorSpec
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one model keeps one tensor: a file, the absolute offset of its first byte, and its storage type."""
+
+    file: str
+    start_byte: int
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """One output tensor. "merge" runs the method; "copy" is for tensors that are not floats and must be equal.
+
+    `sources` holds the experts in the config's order; `base` is None where the method ignores it.
+    `compute` is the torch name of the arithmetic's type; `spec` is what is written, at `start_byte` of file `file`.
+    """
+
+    spec: TensorSpec
+    action: Literal["merge", "copy"]
+    sources: tuple[Source, ...]
+    base: Source | None
+    compute: DType
+    knobs: Knobs
+    file: str
+    start_byte: int
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:
+        """Every source in reading order: base first where there is one."""
+        return self.sources if self.base is None else (self.base, *self.sources)
+
+    @property
+    def read_bytes_per_element(self) -> int:
+        """Bytes read from all inputs for one output element."""
+        return sum(source.dtype.size_bytes for source in self.inputs)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Elements [start, stop) of one tensor.
+
+    "stream": totals are known or not needed, so it flows through small buffers.
+    "resident": the whole tensor is held while it is measured and merged, so that its bytes are read once.
+    """
+
+    tensor: int
+    start: int
+    stop: int
+    mode: Literal["stream", "resident"]
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class UnitPlan:
+    """Pieces that one worker handles in one go. `group` is the index of the measured group they belong to, or None."""
+
+    id: str
+    pieces: tuple[Piece, ...]
+    group: int | None
+    read_bytes: int
+    write_bytes: int
+    expected_s: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tensors whose totals are found together, by measuring units in rounds before any of them is merged."""
+
+    tensors: tuple[int, ...]
+    numel: int
+    knobs: Knobs
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the run will take. `memory_bytes` is the planned peak of one worker's buffers and workspace."""
+
+    read_bytes: int
+    write_bytes: int
+    memory_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the planner may count on. `memory_bytes` is for one worker's buffers, interpreter not included;
+    `disk_bytes_per_s` is one worker's share of the storage."""
+
+    memory_bytes: int
+    workers: int = 1
+    disk_bytes_per_s: float = 1.5e9
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """All of it. `inputs` are the experts in order, `base` the base's index, `companion` the model that gives config and tokenizer."""
+
+    config: MergeConfig
+    fingerprint: str
+    device: str
+    limits: Limits
+    experts: tuple[CheckpointIndex, ...]
+    base: CheckpointIndex | None
+    companion: CheckpointIndex
+    tensors: tuple[TensorPlan, ...]
+    shards: tuple[ShardLayout, ...]
+    groups: tuple[Group, ...]
+    units: tuple[UnitPlan, ...]
+    cost: Cost
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def indexes(self) -> tuple[CheckpointIndex, ...]:
+        """Every model whose weights are read, base first where there is one."""
+        return self.experts if self.base is None else (self.base, *self.experts)
+
+    def summary(self) -> dict[str, Any]:
+        """The plan as plain data for `plan --json` and for the work directory."""
+        return {
+            "fingerprint": self.fingerprint,
+            "method": self.config.merge_method,
+            "device": self.device,
+            "models": [str(index.ref) for index in self.indexes],
+            "companions_from": str(self.companion.ref),
+            "tensors": len(self.tensors),
+            "parameters": sum(tensor.spec.numel for tensor in self.tensors),
+            "files": [{"name": shard.name, "size_bytes": shard.size_bytes} for shard in self.shards],
+            "units": len(self.units),
+            "measured_groups": len(self.groups),
+            "read_bytes": self.cost.read_bytes,
+            "write_bytes": self.cost.write_bytes,
+            "workers": self.limits.workers,
+            "worker_memory_bytes": self.cost.memory_bytes,
+            "estimated_s": round(self.cost.seconds, 2),
+            "notes": list(self.notes),
+        }

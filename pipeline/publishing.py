@@ -1,0 +1,102 @@
+"""Furnish the finished weights: index, companions, model card and manifest, the manifest last. Then it may be published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from cluster.contract import Executor
+from pipeline.checkpoint.companions import model_card, plan_companions, write_companions
+from pipeline.checkpoint.files import atomic_write
+from pipeline.checkpoint.layout import INDEX_NAME, index_json
+from pipeline.checkpoint.manifest import Manifest, make_manifest, write_manifest
+from pipeline.config.load import to_dict
+from pipeline.plan.plan import MergePlan
+from pipeline.staging import Staging
+
+_LIBRARIES = ("mergescale", "torch", "numpy", "safetensors", "ray")
+
+
+def furnish(
+    plan: MergePlan, staging: Staging, digests: Mapping[str, str], executor: Executor, elapsed_s: float
+) -> Manifest:
+    """Write everything beside the weights into the staging directory; returns the manifest, written last.
+
+    `digests` maps each weight file to its xxh3_128; `elapsed_s` is the time of the run so far.
+    """
+    directory = staging.model
+    if len(plan.shards) > 1:
+        atomic_write(directory / INDEX_NAME, index_json(plan.shards))
+    write_companions(plan_companions(plan.companion, out_dtype=_out_dtype(plan)), directory)
+    config = to_dict(plan.config)
+    base = None if plan.config.base_model is None else str(plan.config.base_model)
+    card = model_card(
+        method=plan.config.merge_method,
+        base=base,
+        experts=[str(index.ref) for index in plan.experts],
+        config=config,
+        version=version("mergescale"),
+    )
+    atomic_write(directory / "README.md", card.encode())
+    manifest = make_manifest(
+        directory,
+        fingerprint=plan.fingerprint,
+        config=config,
+        inputs=[_input(plan, index) for index in range(len(plan.indexes))],
+        weight_digests=dict(digests),
+        libraries=_libraries(),
+        timings={
+            "seconds": round(elapsed_s, 3),
+            "executor": executor.name,
+            "workers": executor.workers,
+            "device": plan.device,
+            "units": [{"id": unit_id, **_brief(receipt)} for unit_id, receipt in sorted(staging.ledger.done.items())],
+        },
+    )
+    write_manifest(directory, manifest)
+    return manifest
+
+
+def _out_dtype(plan: MergePlan) -> str | None:
+    """The type most of the output's floats have, as config.json names it."""
+    weight: dict[str, int] = {}
+    for tensor in plan.tensors:
+        if tensor.action == "merge":
+            weight[tensor.spec.dtype.name] = weight.get(tensor.spec.dtype.name, 0) + tensor.spec.size_bytes
+    return max(weight, key=lambda name: weight[name]) if weight else None
+
+
+def _input(plan: MergePlan, number: int) -> dict[str, Any]:
+    index = plan.indexes[number]
+    return {
+        "ref": str(index.ref),
+        "role": "base" if plan.base is not None and number == 0 else "expert",
+        "directory": index.directory,
+        "commit": index.commit,
+        "files": [
+            {
+                "path": file.path,
+                "size_bytes": file.size_bytes,
+                "header_digest": file.header_digest,
+                "mtime_ns": file.mtime_ns,
+            }
+            for file in index.files
+        ],
+    }
+
+
+def _brief(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """A receipt without its digests: those are checked into the files' own."""
+    return {key: value for key, value in receipt.items() if key != "digests"}
+
+
+def _libraries() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+

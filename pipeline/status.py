@@ -1,0 +1,69 @@
+"""How far a merge is, read from what lies on the disk. It changes nothing and needs no lock."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cluster.ledger import read_ledger
+from pipeline.checkpoint.manifest import MANIFEST_NAME, read_manifest
+from pipeline.errors import InputError
+from pipeline.staging import work_directory
+
+
+def merge_status(out: Path) -> dict[str, Any]:
+    """State of the merge into `out` as plain data: "complete", "interrupted" (or running), or "absent".
+
+    Raises InputError when something that is not ours lies there.
+    """
+    work = work_directory(out)
+    if (work / "plan.json").is_file():
+        plan = json.loads((work / "plan.json").read_bytes())
+        receipts = read_ledger(work / "receipts.jsonl")
+        merged = [receipt for receipt in receipts.values() if "digests" in receipt]
+        return {
+            "state": "interrupted or running",
+            "out": str(out),
+            "work_directory": str(work),
+            "method": plan["method"],
+            "fingerprint": plan["fingerprint"],
+            "units_done": len(merged),
+            "units": plan["units"],
+            "written_bytes": sum(receipt["write_bytes"] for receipt in merged),
+            "write_bytes": plan["write_bytes"],
+        }
+    if (out / MANIFEST_NAME).is_file():
+        manifest = read_manifest(out)
+        return {
+            "state": "complete",
+            "out": str(out),
+            "method": manifest.config["merge_method"],
+            "fingerprint": manifest.fingerprint,
+            "model_digest": manifest.model_digest,
+            "seconds": manifest.timings["seconds"],
+        }
+    if out.exists() and any(out.iterdir()):
+        raise InputError(
+            "this is not the output of a merge",
+            where=str(out),
+            expected=MANIFEST_NAME,
+            found="other files",
+            hint="give the OUT of a `mergescale merge`",
+        )
+    return {"state": "absent", "out": str(out)}
+
+
+def describe(status: dict[str, Any]) -> str:
+    """The same in words."""
+    lines = [f"{status['out']}: {status['state']}"]
+    if "units" in status:
+        share = status["units_done"] / max(1, status["units"])
+        lines += [
+            f"  {status['method']}, {status['units_done']} of {status['units']} units ({share:.0%}), "
+            f"{status['written_bytes'] / 1e9:.2f} of {status['write_bytes'] / 1e9:.2f} GB written",
+            "  the same `mergescale merge` command continues it",
+        ]
+    elif "seconds" in status:
+        lines += [f"  {status['method']} in {status['seconds']:.1f} s, digest {status['model_digest']}"]
+    return "\n".join(lines)

@@ -1,0 +1,80 @@
+"""What a worker is told and what it answers. Plain frozen data that pickles; no arithmetic, no files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.methods.contract import Partial, Round, Totals
+from pipeline.plan.plan import Piece, TensorPlan
+
+
+@dataclass(frozen=True)
+class PieceOrder:
+    """One piece, with what the rounds so far have settled about its scope.
+
+    `before` is the sum of the scan rounds' partials over all pieces that precede this one.
+    """
+
+    tensor: TensorPlan
+    piece: Piece
+    totals: Totals = field(default_factory=dict)
+    before: Partial = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UnitOrder:
+    """All that one unit of work needs to know. `round` is set when the unit measures instead of merging.
+
+    `directory` holds the pre-sized output files; `memory_bytes` bounds the raw input bytes held at once; `scans` are the
+    scan rounds already done, whose partials are recounted tile by tile.
+    """
+
+    id: str
+    method: str
+    models: tuple[str, ...]
+    device: str
+    directory: str
+    memory_bytes: int
+    pieces: tuple[PieceOrder, ...]
+    round: Round | None = None
+    scans: tuple[Round, ...] = ()
+
+
+@dataclass
+class Clock:
+    """Seconds a unit spent waiting for input, computing, and waiting for output."""
+
+    read_s: float = 0.0
+    compute_s: float = 0.0
+    write_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The proof that a unit is done: digests of the bytes it laid down, keyed by "tensor[start:stop]"."""
+
+    digests: dict[str, str]
+    read_bytes: int
+    write_bytes: int
+    elapsed_s: float
+    clock: Clock
+    peak_rss_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data for the ledger."""
+        return {
+            "digests": self.digests,
+            "read_bytes": self.read_bytes,
+            "write_bytes": self.write_bytes,
+            "elapsed_s": round(self.elapsed_s, 4),
+            "read_s": round(self.clock.read_s, 4),
+            "compute_s": round(self.clock.compute_s, 4),
+            "write_s": round(self.clock.write_s, 4),
+            "peak_rss_bytes": self.peak_rss_bytes,
+        }
+
+
+def piece_key(order: PieceOrder) -> str:
+    """The name of a piece in receipts."""
+    return f"{order.tensor.spec.name}[{order.piece.start}:{order.piece.stop}]"

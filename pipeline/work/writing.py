@@ -1,0 +1,100 @@
+"""Lay merged bytes down at their place in the pre-sized output files, beside the arithmetic. It knows no method.
+
+Two output buffers take turns: one is filled while the other is digested and written.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from torch import Tensor
+
+from pipeline.checkpoint.files import OpenFiles, write_from
+from pipeline.plan.plan import TensorPlan
+from pipeline.work.lanes import CpuLane
+from pipeline.work.orders import Clock
+from pipeline.work.reading import Bytes, Load
+from pipeline.work.rounds import Walk
+
+
+class Output:
+    """The output files of one unit. Leaving the context waits for the last write and raises what went wrong with it."""
+
+    def __init__(self, directory: Path, lane: CpuLane, clock: Clock) -> None:
+        self._directory, self._lane, self._clock = directory, lane, clock
+        self._files = OpenFiles()
+        self._pool = ThreadPoolExecutor(1, "write")
+        self._buffers: list[Bytes | None] = [None, None]
+        self._pending: list[Future[None] | None] = [None, None]
+        self._turn = 0
+        self.written_bytes = 0
+
+    def merge(self, walk: Walk, digest: Any) -> None:
+        """Apply the method to every tile of the walk's load; write as many tiles at a time as a buffer holds."""
+        tensor, first = walk.load.request.order.tensor, walk.load.request.start
+        size = tensor.spec.dtype.size_bytes
+        end = walk.load.request.stop - first
+        room = max(self._lane.load_elements, self._lane.tile_elements)
+        filled_from = 0
+
+        def visit(start: int, stop: int, merged_N: Tensor) -> None:
+            nonlocal filled_from
+            buffer = self._buffer(room * size)
+            self._lane.store(merged_N, tensor.spec.dtype, buffer[(start - filled_from) * size : (stop - filled_from) * size])
+            if stop == end or stop + self._lane.tile_elements - filled_from > room:
+                self._lane.settle()
+                self._submit(tensor, buffer[: (stop - filled_from) * size], (first + filled_from) * size, digest)
+                filled_from = stop
+
+        walk.apply(visit)
+
+    def copy(self, load: Load, source: int, digest: Any) -> None:
+        """Write one input's bytes as they are."""
+        raw = load.raw[source]
+        buffer = self._buffer(raw.size)
+        buffer[: raw.size] = raw
+        tensor = load.request.order.tensor
+        self._submit(tensor, buffer[: raw.size], load.request.start * tensor.spec.dtype.size_bytes, digest)
+
+    def _buffer(self, size_bytes: int) -> Bytes:
+        """The buffer whose turn it is, once its last write has finished."""
+        pending, self._pending[self._turn] = self._pending[self._turn], None
+        if pending is not None:
+            mark = time.perf_counter()
+            pending.result()
+            self._clock.write_s += time.perf_counter() - mark
+        held = self._buffers[self._turn]
+        if held is None or held.size < size_bytes:
+            held = self._buffers[self._turn] = self._lane.allocate(size_bytes)
+        return held
+
+    def _submit(self, tensor: TensorPlan, data: Bytes, offset_bytes: int, digest: Any) -> None:
+        path = str(self._directory / tensor.file)
+        place = tensor.start_byte + offset_bytes
+        self._pending[self._turn] = self._pool.submit(self._write, path, data, place, digest)
+        self._turn = 1 - self._turn
+        self.written_bytes += data.size
+
+    def _write(self, path: str, data: Bytes, offset_bytes: int, digest: Any) -> None:
+        digest.update(data)
+        write_from(self._files.writing(path), memoryview(data), offset_bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        mark = time.perf_counter()
+        self._pool.shutdown(wait=True)
+        self._clock.write_s += time.perf_counter() - mark
+        self._files.close()
+        if error is None:
+            for pending in self._pending:
+                if pending is not None:
+                    pending.result()
+

@@ -1,0 +1,139 @@
+"""The house's doors: who may import whom, lazy imports and names in strings included."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WINGS = ("pipeline", "cluster", "evals")
+FILES = sorted(path for wing in WINGS for path in (ROOT / wing).rglob("*.py"))
+
+#: Room -> rooms it may import. The longest matching prefix names a module's room. A room may always import itself.
+DOORS: dict[str, tuple[str, ...]] = {
+    "pipeline": ("pipeline.config", "pipeline.plan", "pipeline.run", "cluster.contract"),
+    "pipeline.values": (),
+    "pipeline.errors": (),
+    "pipeline.machine": ("pipeline.errors",),
+    "pipeline.methods": ("pipeline.values", "pipeline.errors"),
+    "pipeline.checkpoint": ("pipeline.values", "pipeline.errors"),
+    "pipeline.config": ("pipeline.values", "pipeline.errors", "pipeline.methods"),
+    "pipeline.plan": (
+        "pipeline.values", "pipeline.errors", "pipeline.machine", "pipeline.config", "pipeline.methods",
+        "pipeline.checkpoint.index", "pipeline.checkpoint.layout",
+    ),
+    "pipeline.work": (
+        "pipeline.values", "pipeline.errors", "pipeline.methods", "pipeline.checkpoint", "pipeline.plan.plan",
+        "pipeline.plan.cost", "cluster.fold",
+    ),
+    "pipeline.run": (
+        "pipeline.errors", "pipeline.plan", "pipeline.work", "pipeline.checkpoint", "pipeline.staging",
+        "pipeline.measuring", "pipeline.publishing", "cluster.contract", "cluster.progress",
+    ),
+    "pipeline.measuring": (
+        "pipeline.methods", "pipeline.plan.plan", "pipeline.work.orders", "pipeline.staging", "cluster.fold",
+    ),
+    "pipeline.staging": (
+        "pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint", "pipeline.config", "cluster.ledger",
+    ),
+    "pipeline.status": ("pipeline.errors", "pipeline.checkpoint", "pipeline.staging", "cluster.ledger"),
+    "pipeline.publishing": (
+        "pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint", "pipeline.config", "pipeline.staging",
+        "cluster.contract",
+    ),
+    "pipeline.training": (
+        "pipeline.values", "pipeline.errors", "pipeline.config", "pipeline.checkpoint", "pipeline.machine",
+        "cluster.contract", "cluster.progress",
+    ),
+    "cluster": (),
+    "evals": (
+        "pipeline.values", "pipeline.errors", "pipeline.machine", "pipeline.checkpoint", "pipeline.config",
+        "cluster.contract", "cluster.progress",
+    ),
+}  # fmt: skip
+#: Command-line modules may import their own wing and the wings left of it; nothing imports them but the front door.
+CLIS = {
+    "cluster.cli": ("cluster",),
+    "pipeline.cli": ("pipeline", "cluster"),
+    "pipeline.training.cli": ("pipeline", "cluster"),
+    "evals.cli": ("evals", "pipeline", "cluster"),
+    "evals.demo.cli": ("evals", "pipeline", "cluster"),
+    "evals.app": ("evals", "pipeline", "cluster"),
+    "evals.__main__": ("evals.app",),
+}
+#: Heavy or fenced libraries -> the only modules (or rooms) that may import them, at any depth.
+FENCED = {
+    "ray": ("cluster.on_ray", "cluster.check", "cluster.submit", "cluster.embedded"),
+    "lm_eval": ("evals.harness",),
+    "torch": ("pipeline.methods", "pipeline.work", "pipeline.machine", "pipeline.training", "evals.harness", "evals.demo"),
+    "transformers": ("pipeline.training", "evals.harness", "evals.demo"),
+    "gguf": ("evals.demo",),
+    "click": tuple(CLIS),
+    "deepspeed": (),
+    "peft": (),
+}  # fmt: skip
+
+
+def module_name(path: Path) -> str:
+    """Dotted name of a source file."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """(dotted name, line) of every import in a file, of `module:attribute` strings too; TYPE_CHECKING ones as well."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", node.lineno
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and ":" in node.value:
+            module = node.value.split(":")[0]
+            if module.startswith(tuple(f"{wing}." for wing in WINGS)) and module.replace(".", "_").isidentifier():
+                yield module, node.lineno
+
+
+def under(name: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a dotted name is one of the prefixes or inside one."""
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+def room_of(module: str) -> str:
+    """The most specific room that a module belongs to."""
+    return max((room for room in DOORS if under(module, (room,))), key=len)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_go_through_doors(path: Path) -> None:
+    """A module imports only what its room's doors allow, however lazily."""
+    module = module_name(path)
+    allowed = CLIS.get(module) or (*DOORS[room_of(module)], room_of(module))
+    for name, line in imports(path):
+        if not under(name, WINGS):
+            continue
+        assert module == "evals.app" or not under(name, tuple(CLIS)) or module == "evals.__main__", (
+            f"{path.relative_to(ROOT)}:{line} imports {name}: nothing imports a cli"
+        )
+        assert under(name, allowed), f"{path.relative_to(ROOT)}:{line} imports {name}: no door from {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_fenced_libraries_stay_in_their_rooms(path: Path) -> None:
+    """Ray, lm-eval, torch and their like are imported only in the rooms made for them."""
+    module = module_name(path)
+    for name, line in imports(path):
+        owners = FENCED.get(name.split(".")[0])
+        assert owners is None or under(module, owners), f"{path.relative_to(ROOT)}:{line} imports {name} outside {owners}"
+
+
+def test_every_room_exists() -> None:
+    """The table of doors names no room that is gone."""
+    modules = {module_name(path) for path in FILES}
+    for room in (*DOORS, *CLIS):
+        assert any(under(module, (room,)) for module in modules), f"no module in room {room}"
