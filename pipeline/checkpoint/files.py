@@ -54,7 +54,7 @@ def write_from(fd: int, buffer: memoryview, offset: int) -> None:
         if error.errno not in _FULL:
             raise
         path = _path_of(fd)
-        raise _no_space(path, size - done, _free_bytes(os.path.dirname(path))) from error
+        raise _no_space(path, size - done, free_bytes(os.path.dirname(path))) from error
 
 
 def create_sized(path: Path, size_bytes: int, header: bytes) -> None:
@@ -64,7 +64,7 @@ def create_sized(path: Path, size_bytes: int, header: bytes) -> None:
     with the bytes needed and free when they do not fit; a file this call made is then removed again.
     """
     held = path.stat().st_blocks * 512 if path.exists() else None
-    free = _free_bytes(path.parent)
+    free = free_bytes(path.parent)
     if size_bytes - (held or 0) > free:
         raise _no_space(str(path), size_bytes - (held or 0), free)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -77,7 +77,7 @@ def create_sized(path: Path, size_bytes: int, header: bytes) -> None:
             path.unlink()
         if error.errno not in _FULL:
             raise
-        raise _no_space(str(path), size_bytes, _free_bytes(path.parent)) from error
+        raise _no_space(str(path), size_bytes, free_bytes(path.parent)) from error
     finally:
         os.close(fd)
 
@@ -237,7 +237,8 @@ def _reserve(fd: int, size_bytes: int) -> None:
             raise
 
 
-def _free_bytes(directory: str | Path) -> int:
+def free_bytes(directory: str | Path) -> int:
+    """Bytes this user can still write on the disk of `directory`."""
     found = os.statvfs(directory)
     return found.f_bavail * found.f_frsize
 

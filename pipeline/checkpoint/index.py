@@ -71,11 +71,18 @@ def read_index(ref: ModelRef, *, beside: Path | None = None) -> CheckpointIndex:
     directory = find_directory(ref, beside)
     if directory is not None:
         return read_directory(ref, directory)
+    path = Path(os.path.abspath((beside or Path()) / os.path.expanduser(ref.path)))
     if not _HUB_NAME.fullmatch(ref.path):
-        raise _missing(ref, beside)
+        raise CheckpointError(
+            f'model "{ref}" is not there',
+            where=str(path),
+            expected="a directory with config.json and weights, or a Hub repository org/name",
+            found="nothing",
+            hint=near_directory(path),
+        )
     from pipeline.checkpoint import hub  # slow to import, and few merges need it
 
-    return hub.read_hub_index(ref)
+    return hub.read_hub_index(ref, local_hint=near_directory(path))
 
 
 def find_directory(ref: ModelRef, beside: Path | None = None) -> Path | None:
@@ -252,17 +259,6 @@ def _check_weight_map(
             found=f"{len(tensors)} tensors",
             hint=hint,
         )
-
-
-def _missing(ref: ModelRef, beside: Path | None) -> CheckpointError:
-    path = Path(os.path.abspath((beside or Path()) / os.path.expanduser(ref.path)))
-    return CheckpointError(
-        f'model "{ref}" is not there',
-        where=str(path),
-        expected="a directory with config.json and weights, or a Hub repository org/name",
-        found="nothing",
-        hint=near_directory(path),
-    )
 
 
 def near_directory(path: Path) -> str:

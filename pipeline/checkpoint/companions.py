@@ -1,0 +1,142 @@
+"""What lies beside the weights: config, tokenizer, generation config, chat templates, custom code.
+
+One model gives them all (the base, else the first input). Planning reads names and small JSON files only;
+writing copies bytes. Never copies weights, optimizer states or another model's card.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pipeline.checkpoint.choose import CONFIG_NAME
+from pipeline.checkpoint.files import atomic_write, read_json_object
+from pipeline.errors import CheckpointError
+
+#: Files that are copied as they are, as shell patterns of their path in the model.
+COPIED = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "normalizer.json",
+    "tokenizer.model",
+    "tokenizer.model.v*",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+    "*.tiktoken",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/*.jinja",
+)
+TEMPLATES_DIRECTORY = "additional_chat_templates"
+_DTYPE_KEYS = ("dtype", "torch_dtype")
+
+
+@dataclass(frozen=True)
+class Companion:
+    """One file of the output: its path there, and the file it is copied from or else its content."""
+
+    name: str
+    source: str | None = None
+    content: bytes = b""
+
+
+def plan_companions(
+    directory: str | Path, config: Mapping[str, Any], dtype: str | None
+) -> tuple[Companion, ...]:
+    """The companions a model directory has to give, by name.
+
+    config: the model's config.json ({} if it has none).
+    dtype: torch's name of the type the output's weights are stored in; None leaves the config as it is.
+    """
+    directory = Path(directory)
+    names = [name for name in _names(directory) if _is_copied(name)]
+    if any(_has_own_code(table) for table in (config, *_tables(directory, names))):
+        names += [name for name in _names(directory) if name.endswith(".py")]
+    companions = [Companion(name, source=str(directory / name)) for name in names]
+    if config:
+        content = json.dumps(with_dtype(config, dtype), indent=2, ensure_ascii=False) + "\n"
+        companions.append(Companion(CONFIG_NAME, content=content.encode()))
+    return tuple(sorted(companions, key=lambda companion: companion.name))
+
+
+def with_dtype(config: Mapping[str, Any], dtype: str | None) -> dict[str, Any]:
+    """A copy of a config that states `dtype` under whichever key it uses, nested configs (text_config) too.
+
+    A config without any such key gets `torch_dtype`, which every version of transformers reads.
+    """
+    corrected = dict(config) if dtype is None else _replace_dtype(config, dtype)
+    if dtype is not None and not any(key in corrected for key in _DTYPE_KEYS):
+        corrected["torch_dtype"] = dtype
+    return corrected
+
+
+def write_companions(companions: Iterable[Companion], directory: Path) -> None:
+    """Write every companion into `directory`. Raises CheckpointError if a source cannot be read."""
+    for companion in companions:
+        content = companion.content
+        if companion.source is not None:
+            try:
+                content = Path(companion.source).read_bytes()
+            except OSError as error:
+                raise CheckpointError(
+                    f"{companion.name} cannot be copied",
+                    where=companion.source,
+                    found=error.strerror or str(error),
+                    hint="check that the file is there and readable",
+                ) from error
+        path = directory / companion.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, content)
+
+
+def _names(directory: Path) -> list[str]:
+    """Files of the directory and of its chat templates, as relative paths."""
+    names = [entry.name for entry in os.scandir(directory) if entry.is_file()]
+    templates = directory / TEMPLATES_DIRECTORY
+    if templates.is_dir():
+        names += [f"{TEMPLATES_DIRECTORY}/{entry.name}" for entry in os.scandir(templates) if entry.is_file()]
+    return sorted(names)
+
+
+def _is_copied(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in COPIED)
+
+
+def _tables(directory: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The JSON files that may point to custom code."""
+    pointing = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
+    return [read_json_object(directory / name) for name in names if name in pointing]
+
+
+def _has_own_code(table: Mapping[str, Any]) -> bool:
+    """Whether `auto_map` points to a class in this directory: "org/name--file.Class" is elsewhere."""
+    targets = table.get("auto_map")
+    if not isinstance(targets, Mapping):
+        return False
+    listed = (target if isinstance(target, list) else [target] for target in targets.values())
+    return any(isinstance(one, str) and "--" not in one for target in listed for one in target)
+
+
+def _replace_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    corrected = dict(config)
+    for key, value in config.items():
+        if key in _DTYPE_KEYS and isinstance(value, str):
+            corrected[key] = dtype
+        elif key.endswith("_config") and key != "quantization_config" and isinstance(value, Mapping):
+            corrected[key] = _replace_dtype(value, dtype)
+    return corrected

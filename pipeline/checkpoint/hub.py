@@ -1,0 +1,219 @@
+"""Models on a Hugging Face Hub: config and tokenizer are fetched, weights described by their headers alone.
+
+Planning costs a few small files and one ranged read per weight file; `fetch_weights` brings the weights when
+the plan stands. Files lie in the usual local cache, whose environment variables (HF_HOME, HF_HUB_OFFLINE,
+HF_TOKEN, HF_ENDPOINT) hold. Paths in the index are those the files will have there, so a plan made before the
+download stays true. Never uploads anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, hf_hub_url, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
+
+from pipeline.checkpoint.choose import ADAPTER_NAME, CONFIG_NAME, choose_weights
+from pipeline.checkpoint.companions import COPIED
+from pipeline.checkpoint.files import free_bytes
+from pipeline.checkpoint.header import Header, header_bytes, parse_header
+from pipeline.checkpoint.index import (
+    CheckpointIndex,
+    assemble,
+    list_names,
+    read_directory,
+    read_weight_map,
+    weight_files,
+)
+from pipeline.checkpoint.layout import INDEX_NAME
+from pipeline.errors import CheckpointError
+from pipeline.values import ModelRef
+
+_SMALL = [*COPIED, CONFIG_NAME, INDEX_NAME, ADAPTER_NAME, "*.py"]
+#: The first read of a header: most are shorter, and a second request costs more than the bytes.
+_FIRST_READ_BYTES = 512 << 10
+_PARALLEL_READS = 8
+#: The root error of the HTTP library. huggingface_hub changed that library twice; its error derives from it.
+_HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+
+
+def read_hub_index(ref: ModelRef, *, local_hint: str = "") -> CheckpointIndex:
+    """Index of a Hub repository at the commit its revision (default: main) points to now.
+
+    `local_hint` is added where the name may have been meant for a local directory. Raises CheckpointError: no
+    such repository or revision, no access, offline and not in the cache, no network.
+    """
+    with _explained(ref, local_hint):
+        snapshot = Path(snapshot_download(ref.path, revision=ref.revision, allow_patterns=_SMALL))
+    commit = snapshot.name
+    if _is_complete(snapshot):
+        return read_directory(ref, snapshot, commit=commit)
+    if constants.HF_HUB_OFFLINE:
+        raise _offline(ref, "config and tokenizer only")
+    with _explained(ref, local_hint):
+        names = HfApi().list_repo_files(ref.path, revision=commit)
+        chosen = choose_weights([name for name in names if "/" not in name], f"{ref.path}@{commit}")
+        weight_map = read_weight_map(snapshot / INDEX_NAME) if chosen == INDEX_NAME else None
+        files = weight_files(chosen, weight_map)
+        missing = [file for file in files if file not in names]
+        if missing:
+            raise CheckpointError(
+                "index names weight files that the repository does not have",
+                where=f"{ref.path}@{commit}: {missing[0]}",
+                expected=f"{len(files)} files",
+                found=f"{len(files) - len(missing)} files",
+            )
+        with ThreadPoolExecutor(_PARALLEL_READS) as pool:
+            headers = dict(
+                zip(files, pool.map(partial(_remote_header, ref.path, commit), files), strict=True)
+            )
+    return assemble(ref, snapshot, headers, weight_map, commit=commit)
+
+
+def fetch_weights(index: CheckpointIndex) -> CheckpointIndex:
+    """Bring the weights an index describes into the local cache and return the index of the files there.
+
+    A local model, or one that is in the cache already, is returned as it is. Raises CheckpointError if the
+    disk is too small or what arrives is not what was planned with.
+    """
+    missing = [file for file in index.files if not os.path.exists(file.path)]
+    if index.commit is None or not (missing or any(file.mtime_ns == 0 for file in index.files)):
+        return index
+    needed, free = sum(file.size_bytes for file in missing), free_bytes(index.directory)
+    if needed > free:
+        raise CheckpointError(
+            f'the weights of "{index.ref}" do not fit the disk of the local cache',
+            where=index.directory,
+            expected=f"{needed:,} bytes",
+            found=f"{free:,} bytes free",
+            hint="free some space, or set HF_HOME to a directory on another disk",
+        )
+    names = [os.path.basename(file.path) for file in missing]
+    if names:
+        with _explained(index.ref):
+            snapshot_download(index.ref.path, revision=index.commit, allow_patterns=names)
+    fetched = read_directory(index.ref, Path(index.directory), commit=index.commit)
+    for planned, found in zip(index.files, fetched.files, strict=True):
+        if (planned.size_bytes, planned.header_digest) != (found.size_bytes, found.header_digest):
+            raise CheckpointError(
+                "a fetched file is not the one its repository described",
+                where=found.path,
+                expected=f"{planned.size_bytes:,} bytes, header {planned.header_digest}",
+                found=f"{found.size_bytes:,} bytes, header {found.header_digest}",
+                hint="remove the file from the cache and fetch it again",
+            )
+    return fetched
+
+
+def _is_complete(snapshot: Path) -> bool:
+    """Whether all weights lie in the cache already."""
+    names = [name for name in list_names(snapshot) if os.path.exists(snapshot / name)]
+    if INDEX_NAME in names:
+        return set(read_weight_map(snapshot / INDEX_NAME).values()) <= set(names)
+    return any(name.endswith(".safetensors") for name in names)
+
+
+def _remote_header(repository: str, commit: str, file: str) -> Header:
+    url = hf_hub_url(repository, file, revision=commit)
+    where = f"{repository}@{commit}: {file}"
+    first, size_bytes = _ranged(url, 0, _FIRST_READ_BYTES, where)
+    length = header_bytes(first[:8], file=where, size_bytes=size_bytes)
+    if length > len(first):
+        first += _ranged(url, len(first), length, where)[0]
+    return parse_header(first[:length], file=where, size_bytes=size_bytes)
+
+
+def _ranged(url: str, start: int, stop: int, where: str) -> tuple[bytes, int]:
+    """Bytes [start, stop) of a remote file, fewer at its end, and the size of the whole file."""
+    headers = {**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+    response = get_session().get(url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+    hf_raise_for_status(response)
+    total = response.headers.get("Content-Range", "").rpartition("/")[2]
+    if response.status_code != 206 or not total.isdigit():
+        raise CheckpointError(
+            "the server does not answer ranged reads, so headers cannot be read without the weights",
+            where=where,
+            expected="status 206",
+            found=f"status {response.status_code}",
+            hint="download the repository and give its directory",
+        )
+    return bytes(response.content), int(total)
+
+
+@contextmanager
+def _explained(ref: ModelRef, local_hint: str = "") -> Iterator[None]:
+    """Turn what huggingface_hub and the network raise into one CheckpointError."""
+    try:
+        yield
+    except HFValidationError as error:
+        raise CheckpointError(
+            f'"{ref.path}" is neither a directory nor a repository name', found=str(error), hint=local_hint
+        ) from error
+    except (OSError, _HTTP_ERROR) as error:
+        raise _explain(ref, error, local_hint) from error
+
+
+def _explain(ref: ModelRef, error: BaseException, local_hint: str) -> CheckpointError:
+    where = f"{constants.ENDPOINT}/{ref.path}"
+    login = "log in with `hf auth login` or set HF_TOKEN"
+    if isinstance(error, GatedRepoError):
+        return CheckpointError(
+            f'repository "{ref.path}" is gated and this account has no access',
+            where=where,
+            hint=f"ask for access on its page, then {login}",
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return CheckpointError(
+            f'"{ref.path}" is neither a local directory nor a Hub repository that this account can see',
+            where=where,
+            hint="; ".join(part for part in (local_hint, f"for a private repository {login}") if part),
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return CheckpointError(
+            f'repository "{ref.path}" has no revision "{ref.revision}"',
+            where=where,
+            hint="give a branch, a tag or a commit of that repository",
+        )
+    if constants.HF_HUB_OFFLINE:
+        return _offline(ref, "nothing", local_hint)
+    if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
+        return CheckpointError(
+            f'the Hub refuses access to "{ref.path}"', where=where, found=str(error), hint=login
+        )
+    return CheckpointError(
+        f'"{ref.path}" is no local directory, and the Hub cannot be reached',
+        where=where,
+        found=_first_line(error),
+        hint="; ".join(part for part in (local_hint, "check the network and HF_ENDPOINT") if part),
+    )
+
+
+def _offline(ref: ModelRef, found: str, local_hint: str = "") -> CheckpointError:
+    return CheckpointError(
+        f'"{ref}" is no local directory, and offline mode is on while its weights are not in the local cache',
+        where=str(constants.HF_HUB_CACHE),
+        expected="config, tokenizer and weights",
+        found=found,
+        hint="; ".join(
+            part for part in (local_hint, "unset HF_HUB_OFFLINE, or fill the cache first") if part
+        ),
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    """The error that began it all, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}".splitlines()[0]
