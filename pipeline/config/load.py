@@ -1,0 +1,68 @@
+"""The door of this room: a file or a parsed mapping in, a checked MergeConfig out; and back to plain data."""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from typing import Any
+
+import xxhash
+
+from pipeline.config.merge import MergeConfig, Rule, Setting, Settings
+from pipeline.config.mergekit import read_mergekit
+from pipeline.config.reference import write_reference
+from pipeline.config.text import read_file
+
+
+def load_config(path: str | PathLike[str]) -> MergeConfig:
+    """Read a merge config from a YAML or JSON file. Raises ConfigError for whatever is wrong with it."""
+    return parse_config(read_file(path), str(path))
+
+
+def parse_config(data: object, source: str = "config") -> MergeConfig:
+    """Check a config that is already parsed; `source` names it in messages and anchors relative paths."""
+    return read_mergekit(data, source)
+
+
+def to_dict(config: MergeConfig) -> dict[str, Any]:
+    """Plain data that `parse_config` reads back as an equal config: what is meant, not how it was written."""
+    models = []
+    for entry in config.models:
+        line: dict[str, Any] = {"model": write_reference(entry.model)}
+        if entry.parameters:
+            line["parameters"] = _settings(entry.parameters)
+        models.append(line)
+    data: dict[str, Any] = {"merge_method": config.merge_method, "models": models}
+    if config.base_model is not None:
+        data["base_model"] = write_reference(config.base_model)
+    if config.parameters:
+        data["parameters"] = _settings(config.parameters)
+    types = {"dtype": config.dtype, "out_dtype": config.out_dtype}
+    return data | {name: value for name, value in types.items() if value is not None}
+
+
+def canonical_json(obj: object) -> str:
+    """One text for one value: sorted keys, no blanks, ASCII, floats exact. ValueError for NaN and infinity."""
+    return json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def fingerprint(obj: object) -> str:
+    """xxh3_128 of the canonical JSON, 32 hex digits."""
+    return xxhash.xxh3_128_hexdigest(canonical_json(obj).encode())
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    return {name: _setting(setting) for name, setting in settings.items()}
+
+
+def _setting(setting: Setting) -> Any:
+    """The shortest form: a scalar or gradient where one rule holds for everything, else a list of rules."""
+    if len(setting) == 1 and setting[0].filter is None:
+        return _value(setting[0])
+    return [
+        {"value": _value(rule)} | ({} if rule.filter is None else {"filter": rule.filter}) for rule in setting
+    ]
+
+
+def _value(rule: Rule) -> Any:
+    return list(rule.value) if isinstance(rule.value, tuple) else rule.value
