@@ -1,0 +1,80 @@
+"""What a score depends on, as digests: a model directory, a task with its data, and the key of one record.
+
+A key covers everything that may change the number, so that a stored record is served if and only if none of
+it changed. This module reads bytes and never loads a model or a task.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from evals.definitions import digest_definition
+from evals.record import SCHEMA
+from evals.task import Task
+from pipeline.checkpoint.files import atomic_write, digest_bytes, digest_file
+
+#: A file changed this shortly before it was digested may change again within one tick of its clock.
+_SETTLED_NS = 2_000_000_000
+
+
+class Digests:
+    """xxh3_128 digests of files, remembered by size, times and inode so that a second run reads nothing.
+
+    The change time (ctime) is part of it: tools that restore a modification time cannot restore that one.
+    """
+
+    def __init__(self, memory: Path | None = None) -> None:
+        self._memory = memory
+        self._known: dict[str, list[Any]] = {}
+        if memory is not None and memory.is_file():
+            self._known = json.loads(memory.read_text(encoding="utf-8"))
+
+    def of_file(self, path: Path) -> str:
+        """The digest (hex) of one file's bytes."""
+        stat = path.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        known = self._known.get(str(path))
+        if known is not None and known[:-1] == stamp:
+            return str(known[-1])
+        digest = digest_file(path)
+        if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > _SETTLED_NS:
+            self._known[str(path)] = [*stamp, digest]
+        return digest
+
+    def of_files(self, files: Iterable[tuple[str, Path]]) -> str:
+        """One digest of named files: names and bytes both count."""
+        return digest_json([[name, self.of_file(path)] for name, path in files])
+
+    def save(self) -> None:
+        """Write the memory, if it has a place."""
+        if self._memory is not None:
+            atomic_write(self._memory, json.dumps(self._known, indent=0).encode())
+
+
+def digest_json(value: Any) -> str:
+    """xxh3_128 (hex) of a plain value in canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return digest_bytes(text.encode())
+
+
+def task_digest(task: Task, digests: Digests) -> str:
+    """What the task asks: its definition with the functions it names, and its data files split by split.
+
+    A task whose data lm-eval finds itself (on a hub) is known by its definition alone.
+    """
+    data = [[split, [digests.of_file(Path(name)) for name in names]] for split, names in task.data]
+    return digest_json([digest_definition(task.definition), data])
+
+
+def record_key(model_digest: str, task: Task, digest: str, limit: int | None) -> str:
+    """The name under which a record is stored: model, task, shots, limit, metric, lm-eval and record schema.
+
+    Names and places (labels, paths, suite, category) are left out: they do not change the number.
+    """
+    how = [task.shots, limit, task.metric, task.filter, version("lm_eval"), SCHEMA]
+    return digest_json([model_digest, digest, how])

@@ -1,0 +1,161 @@
+"""Models x tasks as units of work on any executor, with every finished score kept by content.
+
+A score that the store has is never measured again; one whose model, task, data or settings changed is never
+served. A unit that fails is named in the result while the others go on. It never imports lm_eval or ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cluster.contract import Executor, Fault, Resources, Unit
+from evals.content import Digests, record_key, task_digest
+from evals.models import Model
+from evals.record import Record, from_dict
+from evals.setting import Setting
+from evals.store import RecordStore
+from evals.suites import Suite
+from evals.task import Task
+
+#: What a worker needs besides the weights: libraries and one batch of logits.
+_WORKER_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A model and task that could not be scored, and why."""
+
+    label: str
+    model: str
+    suite: str
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Records in the order asked for, model by model; `reused` of them came from the store."""
+
+    records: tuple[Record, ...]
+    failures: tuple[Failure, ...]
+    reused: int
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One score that was asked for."""
+
+    key: str
+    model: Model
+    task: Task
+    digest: str
+
+
+def evaluate(
+    models: Sequence[Model],
+    suites: Sequence[Suite],
+    executor: Callable[[], Executor],
+    out_dir: Path,
+    setting: Setting,
+    on_done: Callable[[str], None] | None = None,
+    on_start: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score every model on every task of the suites (data located) and write the tables in `out_dir`.
+
+    `executor` is called only if something is left to measure. `on_start` is told (units to run, records
+    reused), `on_done` the label and task of each unit that ends. ConfigError: a task that lm-eval refuses,
+    before any model is loaded.
+    """
+    store = RecordStore(out_dir)
+    digests = Digests(out_dir / "digests.json")
+    cells = _cells(models, suites, setting, digests)
+    found = {cell.key: store.get(cell.key) for cell in cells}
+    missing = list({cell.key: cell for cell in cells if found[cell.key] is None}.values())
+    if on_start is not None:
+        on_start(len(missing), len(found) - len(missing))
+    failures: dict[str, str] = {}
+    for cell, outcome in _run(missing, executor, setting):
+        if isinstance(outcome, Record) and outcome.task_digest == cell.digest:
+            store.put(cell.key, outcome)
+            found[cell.key] = outcome
+        else:
+            changed = "the task or its data differ between this machine and the worker"
+            failures[cell.key] = outcome.message if isinstance(outcome, Fault) else changed
+        if on_done is not None:
+            on_done(f"{cell.model.label} {cell.task.name}")
+    digests.save()
+    records = [_stamped(record, cell) for cell in cells if (record := found[cell.key]) is not None]
+    store.write_tables(records)
+    failed = [_failure(cell, failures[cell.key]) for cell in cells if cell.key in failures]
+    return Evaluation(tuple(records), tuple(failed), len(found) - len(missing))
+
+
+def _cells(
+    models: Sequence[Model], suites: Sequence[Suite], setting: Setting, digests: Digests
+) -> list[_Cell]:
+    """Every score asked for, model by model: neighbours share a model, which a worker then loads once."""
+    tasks = [(task, task_digest(task, digests)) for suite in suites for task in suite.tasks]
+    return [
+        _Cell(record_key(model.digest, task, digest, setting.items(task)), model, task, digest)
+        for model in models
+        for task, digest in tasks
+    ]
+
+
+def _run(
+    missing: Sequence[_Cell], executor: Callable[[], Executor], setting: Setting
+) -> Iterator[tuple[_Cell, Record | Fault]]:
+    """Each missing cell with its record or fault, as they finish."""
+    if not missing:
+        return
+    from evals.harness import check_tasks
+
+    check_tasks(list({cell.digest: cell.task for cell in missing}.values()))
+    cells = {cell.key: cell for cell in missing}
+    with executor() as running:
+        for outcome in running.run([_unit(cell, setting) for cell in missing]):
+            cell = cells[outcome.unit_id]
+            if outcome.fault is not None or outcome.value is None:
+                yield cell, outcome.fault or Fault("program", "the unit gave nothing")
+            else:
+                yield cell, from_dict(outcome.value, cell.task.where)
+
+
+def _unit(cell: _Cell, setting: Setting) -> Unit:
+    memory = int(1.2 * cell.model.weights_bytes) + _WORKER_BYTES
+    on_gpu = setting.device.startswith("cuda")
+    resources = Resources(cpus=setting.threads, gpus=1.0 if on_gpu else 0.0, memory_bytes=memory)
+    return Unit(cell.key, measure, {"model": cell.model, "task": cell.task, "setting": setting}, resources)
+
+
+def measure(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The unit of work: one model on one task, in a worker. Returns the record as a plain dict."""
+    from evals.harness import evaluate_model
+
+    return evaluate_model(payload["model"], [payload["task"]], payload["setting"])[0].to_dict()
+
+
+def _stamped(record: Record, cell: _Cell) -> Record:
+    """A stored score under the names of this request: they are no part of the key and may have changed."""
+    model, task = cell.model, cell.task
+    return replace(
+        record,
+        model=model.path,
+        label=model.label,
+        base=model.base,
+        method=model.method,
+        suite=task.suite,
+        role=task.role,
+        category=task.category,
+        task=task.name,
+        task_version=task.version,
+        higher_is_better=task.higher_is_better,
+        chance=task.chance,
+    )
+
+
+def _failure(cell: _Cell, reason: str) -> Failure:
+    return Failure(cell.model.label, cell.model.path, cell.task.suite, cell.task.name, reason)

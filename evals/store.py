@@ -1,0 +1,44 @@
+"""Records on disk, one file a key, and the tables made of them. A record is served only under its own key.
+
+Files are written whole or not at all and never changed, so several runs may share a store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from evals.record import Record, from_dict, to_json, write_jsonl, write_parquet
+from pipeline.checkpoint.files import atomic_write
+from pipeline.errors import InputError
+
+
+class RecordStore:
+    """Records under one directory: `records/KEY.json`, and a run's `records.jsonl` and `records.parquet`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, key: str) -> Record | None:
+        """The record of a key; None when there is none, or a damaged one: it is then measured anew."""
+        path = self._path(key)
+        try:
+            return from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
+        except (FileNotFoundError, ValueError, InputError):
+            return None
+
+    def put(self, key: str, record: Record) -> None:
+        """Keep a record under its key."""
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, to_json(record).encode() + b"\n")
+
+    def write_tables(self, records: Sequence[Record]) -> None:
+        """Write the records of one run as JSON lines and as Parquet, replacing those of the run before."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_jsonl(self.folder / "records.jsonl", records)
+        write_parquet(self.folder / "records.parquet", records)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / "records" / f"{key}.json"
