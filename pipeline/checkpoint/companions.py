@@ -1,4 +1,4 @@
-"""What lies beside the weights: config, tokenizer, generation config, chat templates, custom code.
+"""What lies beside the weights: config, tokenizer, generation config, chat templates, code, model card.
 
 One model gives them all (the base, else the first input). Planning reads names and small JSON files only;
 writing copies bytes. Never copies weights, optimizer states or another model's card.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,6 +17,7 @@ from typing import Any
 
 from pipeline.checkpoint.choose import CONFIG_NAME
 from pipeline.checkpoint.files import atomic_write, read_json_object
+from pipeline.checkpoint.index import CheckpointIndex
 from pipeline.errors import CheckpointError
 
 #: Files that are copied as they are, as shell patterns of their path in the model.
@@ -44,6 +46,9 @@ COPIED = (
 )
 TEMPLATES_DIRECTORY = "additional_chat_templates"
 _DTYPE_KEYS = ("dtype", "torch_dtype")
+_BARE = re.compile(r"[A-Za-z_./][\w./@-]*")
+#: Bare words that YAML 1.1 reads as something else than text.
+_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n", ".nan", ".inf"}
 
 
 @dataclass(frozen=True)
@@ -55,21 +60,19 @@ class Companion:
     content: bytes = b""
 
 
-def plan_companions(
-    directory: str | Path, config: Mapping[str, Any], dtype: str | None
-) -> tuple[Companion, ...]:
-    """The companions a model directory has to give, by name.
+def plan_companions(model: CheckpointIndex, *, out_dtype: str | None) -> tuple[Companion, ...]:
+    """The companions a model has to give, by name. Reads names and small JSON files only.
 
-    config: the model's config.json ({} if it has none).
-    dtype: torch's name of the type the output's weights are stored in; None leaves the config as it is.
+    out_dtype: torch's name of the type the output's weights are stored in, which config.json is to state;
+    None leaves the config as it is.
     """
-    directory = Path(directory)
+    directory = Path(model.directory)
     names = [name for name in _names(directory) if _is_copied(name)]
-    if any(_has_own_code(table) for table in (config, *_tables(directory, names))):
+    if any(_has_own_code(table) for table in (model.config, *_tables(directory, names))):
         names += [name for name in _names(directory) if name.endswith(".py")]
     companions = [Companion(name, source=str(directory / name)) for name in names]
-    if config:
-        content = json.dumps(with_dtype(config, dtype), indent=2, ensure_ascii=False) + "\n"
+    if model.config:
+        content = json.dumps(with_dtype(model.config, out_dtype), indent=2, ensure_ascii=False) + "\n"
         companions.append(Companion(CONFIG_NAME, content=content.encode()))
     return tuple(sorted(companions, key=lambda companion: companion.name))
 
@@ -102,6 +105,63 @@ def write_companions(companions: Iterable[Companion], directory: Path) -> None:
         path = directory / companion.name
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
+
+
+def model_card(
+    *,
+    method: str,
+    base: str | None,
+    experts: Sequence[str],
+    config: Mapping[str, Any],
+    version: str,
+    hub_models: Sequence[str] = (),
+) -> str:
+    """The README.md of a merged model. Without time or machine, so equal merges have equal cards.
+
+    method: one line on the merge method.  base, experts: the references as the user wrote them.
+    config: the merge config as plain data.  version: of mergescale.
+    hub_models: the inputs that are Hub repositories; only those may stand in the front matter.
+    """
+    text = as_yaml(config)
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall(r"`+", text))])
+    front = ["library_name: transformers", "tags:", "- mergescale", "- merge"]
+    if hub_models:
+        front = ["base_model:", *(f"- {json.dumps(name)}" for name in dict.fromkeys(hub_models)), *front]
+    lines = ["---", *front, "---", "", "# Merged model", ""]
+    lines += [f"A merge of {len(experts)} language models, made with mergescale {version}.", ""]
+    lines += ["## Method", "", method, "", "## Models", ""]
+    lines += ([] if base is None else [f"- `{base}` (base)"]) + [f"- `{expert}`" for expert in experts]
+    lines += ["", "## Configuration", "", f"{fence}yaml", text, fence, "", "## How it was made", ""]
+    lines += [
+        "`mergescale merge` with the configuration above. `mergescale_manifest.json` beside this file",
+        "records the resolved configuration, the digests of every input header and every output file,",
+        "and the versions of the libraries; `mergescale verify` recomputes the digests.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def as_yaml(value: Any, indent: int = 0) -> str:
+    """Plain data (maps, lists, scalars of JSON) as block YAML, without a final newline."""
+    pad = " " * indent
+    if isinstance(value, Mapping) and value:
+        return "\n".join(f"{pad}{_scalar(str(key))}:{_nested(item, indent)}" for key, item in value.items())
+    if isinstance(value, list | tuple) and value:
+        return "\n".join(f"{pad}- {as_yaml(item, indent + 2).lstrip(' ')}" for item in value)
+    return pad + _scalar(value)
+
+
+def _nested(value: Any, indent: int) -> str:
+    if isinstance(value, Mapping | list | tuple) and value:
+        return "\n" + as_yaml(value, indent + 2)
+    return " " + _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    """JSON, which is YAML too; bare where that cannot be misread, and exponents as YAML 1.1 wants them."""
+    if isinstance(value, str) and _BARE.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
 
 
 def _names(directory: Path) -> list[str]:

@@ -1,0 +1,162 @@
+"""The front door of a merged model: publish it whole or not at all, and verify it later.
+
+`publish` is the only place where a model appears under its final name. Never changes a file's content.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.checkpoint.files import digest_file, sync_directory, sync_file
+from pipeline.checkpoint.index import read_directory
+from pipeline.checkpoint.manifest import MANIFEST_NAME, Manifest, OutputFile, model_files, read_manifest
+from pipeline.errors import CheckpointError, OutputError, VerifyError
+from pipeline.values import ModelRef
+
+_MOST_LISTED = 20
+
+
+def publish(staging: Path, final: Path, *, replace: bool = False) -> None:
+    """Make the complete model in `staging` appear as `final`, durably, in one rename; `staging` is gone then.
+
+    Both must be on one file system. `final` may be absent or an empty directory; with `replace` it may be an
+    earlier model of ours, which is set aside as `.NAME.replaced` and removed once the new one is in place. A
+    crash in between leaves both whole, and the same call finishes. Raises OutputError for anything else there.
+    """
+    staging, final = Path(os.path.abspath(staging)), Path(os.path.abspath(final))
+    if not (staging / MANIFEST_NAME).is_file():
+        raise ValueError(f"{staging} has no manifest: it is not complete")
+    check_replaceable(final, replace=replace)
+    _remove_leftovers(staging)
+    _sync_tree(staging)
+    aside = final.with_name(f".{final.name}.replaced")
+    if final.exists() and any(final.iterdir()):
+        if aside.exists():
+            shutil.rmtree(aside)
+        os.rename(final, aside)
+    try:
+        os.rename(staging, final)
+    except OSError:
+        if aside.exists() and not final.exists():
+            os.rename(aside, final)
+        raise
+    sync_directory(staging.parent)
+    sync_directory(final.parent)
+    if aside.exists():
+        shutil.rmtree(aside)
+
+
+def check_replaceable(final: Path, *, replace: bool) -> None:
+    """Raise OutputError unless `publish` may put a model at `final`."""
+    if not os.path.lexists(final):
+        return
+    hint = "give another output directory"
+    if final.is_symlink() or not final.is_dir():
+        found = "a link" if final.is_symlink() else "a file"
+        raise OutputError("the output is not a directory", where=str(final), found=found, hint=hint)
+    names = sorted(os.listdir(final))
+    if not names:
+        return
+    found = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    if not replace:
+        ours = MANIFEST_NAME in names
+        raise OutputError(
+            "the output directory holds a model already" if ours else "the output directory is not empty",
+            where=str(final),
+            expected="no directory or an empty one",
+            found=found,
+            hint="give another output directory" + (", or --fresh to replace the model" if ours else ""),
+        )
+    try:
+        read_manifest(final)
+    except CheckpointError as error:
+        what = "the output directory holds something that mergescale did not make, so it is not replaced"
+        raise OutputError(what, where=str(final), expected=MANIFEST_NAME, found=found, hint=hint) from error
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One difference between a model and its manifest."""
+
+    file: str
+    what: str
+    expected: str = ""
+    found: str = ""
+
+    def __str__(self) -> str:
+        differs = f" (expected {self.expected}, found {self.found})" if self.expected else ""
+        return f"{self.file}: {self.what}{differs}"
+
+
+def find_problems(directory: Path, progress: Callable[[int], None] | None = None) -> list[Problem]:
+    """Every difference between the files of a merged model and its manifest, by file; all files are read.
+
+    `progress` is called with the bytes of each step. Raises CheckpointError if there is no readable manifest.
+    """
+    manifest = read_manifest(directory)
+    listed = {file.name for file in manifest.outputs}
+    problems = [
+        Problem(name, "is not in the manifest") for name in model_files(directory) if name not in listed
+    ]
+    for file in manifest.outputs:
+        problem = _check_file(directory, file, progress)
+        if problem is not None:
+            problems.append(problem)
+    if not problems:
+        try:
+            read_directory(ModelRef(str(directory)), directory)
+        except CheckpointError as error:
+            problems.append(Problem(error.where, error.what, error.expected, error.found))
+    return sorted(problems, key=lambda problem: problem.file)
+
+
+def verify(directory: Path, progress: Callable[[int], None] | None = None) -> Manifest:
+    """Recompute sizes, digests and headers of a merged model; the manifest if all agree.
+
+    Raises VerifyError that lists what does not, CheckpointError if there is no readable manifest.
+    """
+    problems = find_problems(directory, progress)
+    if not problems:
+        return read_manifest(directory)
+    lines = [str(problem) for problem in problems[:_MOST_LISTED]]
+    if len(problems) > _MOST_LISTED:
+        lines.append(f"and {len(problems) - _MOST_LISTED} more")
+    raise VerifyError(
+        "the model is not what its manifest says",
+        where=str(directory),
+        expected=f"{MANIFEST_NAME} and the files it lists",
+        found="\n            ".join(lines),
+        hint="copy the model again from its source, or merge again",
+    )
+
+
+def _check_file(directory: Path, file: OutputFile, progress: Callable[[int], None] | None) -> Problem | None:
+    path = directory / file.name
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes != file.size_bytes:
+            return Problem(file.name, "has another size", f"{file.size_bytes} bytes", f"{size_bytes} bytes")
+        digest = digest_file(path, progress=progress)
+    except FileNotFoundError:
+        return Problem(file.name, "is missing")
+    except OSError as error:
+        return Problem(file.name, f"cannot be read: {error.strerror or error}")
+    return None if digest == file.digest else Problem(file.name, "has other bytes", file.digest, digest)
+
+
+def _remove_leftovers(staging: Path) -> None:
+    """Take away what a killed `atomic_write` may have left."""
+    for path in staging.rglob(".*.tmp"):
+        path.unlink()
+
+
+def _sync_tree(directory: Path) -> None:
+    """Flush every file and directory below, the deepest first."""
+    for root, _, names in os.walk(directory, topdown=False):
+        for name in names:
+            sync_file(Path(root, name))
+        sync_directory(Path(root))
