@@ -1,0 +1,68 @@
+"""Weighted average of whole models ("model soup"). Takes no deltas: a base that is listed is one more input.
+
+Shape legend: E experts, N elements of one block.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ConfigError
+from pipeline.methods.contract import Block, Knob, Knobs, Method, Partial, Totals, Traits
+from pipeline.methods.parts.deltas import accumulator_dtype, canonical_nan_
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def apply(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Tensor:
+    """sum_e w_e x_e, divided by sum_e w_e if `normalize`. Shape (N,), in the compute dtype.
+
+    Summed in fp32 (fp64 for fp64) in expert order and rounded once, also when the compute dtype is fp16 or
+    bf16. Raises ConfigError where normalised weights add up to zero.
+    """
+    import torch
+
+    experts_EN = block.experts_EN
+    total_N = torch.zeros_like(experts_EN[0], dtype=accumulator_dtype(experts_EN.dtype))
+    work_N = torch.empty_like(total_N)
+    for expert_N, weight in zip(experts_EN, knobs["weight"], strict=True):
+        if experts_EN.dtype == work_N.dtype:
+            total_N.add_(torch.mul(expert_N, weight, out=work_N))
+        else:
+            total_N.add_(work_N.copy_(expert_N).mul_(weight))
+    if knobs["normalize"]:
+        divisor = sum(knobs["weight"])
+        if divisor == 0:
+            raise ConfigError(
+                "the weights of a linear merge add up to zero, so they cannot be normalised",
+                where=f'tensor "{block.tensor}"',
+                expected="weights with a sum other than zero",
+                found=f"weights {list(knobs['weight'])}",
+                hint="change a weight, or set normalize: false",
+            )
+        if divisor != 1.0:
+            total_N.div_(divisor)
+    return canonical_nan_(total_N.to(experts_EN.dtype))
+
+
+METHOD = Method(
+    name="linear",
+    title="Weighted average of the models' weights",
+    source="Wortsman et al., Model soups, arXiv 2203.05482",
+    traits=Traits(base="ignored"),
+    knobs=(
+        Knob(
+            "weight",
+            "float",
+            "share of each model, also of the base if it is listed",
+            scope="model",
+            paper=1.0,
+        ),
+        Knob("normalize", "bool", "divide by the sum of the weights", default=True),
+    ),
+    apply=apply,
+    notes=(
+        "sums are kept in float32 even with dtype: float16 or bfloat16, and rounded once, as in mergekit",
+    ),
+)

@@ -1,0 +1,202 @@
+"""Keep exactly the k largest magnitudes, found exactly and without sorting. Never needs more than one block.
+
+Shape legend: N elements of one block, S trimmed experts ("slots": the experts whose density is below one).
+
+Magnitudes are ordered by their bit patterns, which for finite numbers is the order of |x|; Inf comes above
+them and NaN above Inf. A pattern is read in digits of 16 bits, highest first: each round counts one digit
+among the entries that agree with the digits known so far, until the k-th largest pattern is known or does not
+matter any more. Entries equal to it are kept lowest index first, which needs one scan round to count them in
+earlier blocks. Zeros never count as kept: where fewer than k entries are not zero, all of those are kept.
+
+What is known lives in a small state (plain ints and lists), one number a slot:
+    digits   how many digits of a pattern there are: 2 for fp32 (fp16 and bf16 are widened to it), 4 for fp64
+    known    how many of them the rounds have settled
+    pattern  the threshold, unknown digits zero
+    wanted   how many entries to keep among those that agree with the pattern so far; all above it are kept
+    found    how many such entries there are
+    scanned  whether equal entries in earlier blocks have been counted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.methods.contract import Partial, Round, Scope
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+State = dict[str, Any]
+_DIGIT = 16
+_PREFIX = "magnitudes."
+TIES = Round("ties", scan=True)
+
+
+def slots(density_E: Sequence[float]) -> list[int]:
+    """The experts that lose entries, in expert order."""
+    return [expert for expert, density in enumerate(density_E) if density < 1]
+
+
+def kept_count(density: float, numel: int) -> int:
+    """How many of `numel` entries a density keeps: at least one, unless it is zero."""
+    return max(1, int(density * numel)) if density > 0 else 0
+
+
+def next_round(density_E: Sequence[float], state: State | None) -> Round | None:
+    """The round that the selection still needs, or None."""
+    if not slots(density_E):
+        return None
+    if state is None:
+        return Round(f"{_PREFIX}0")
+    if not all(_resolved(state, slot) for slot in range(len(state["pattern"]))):
+        return Round(f"{_PREFIX}{state['known']}")
+    return TIES if _has_cut(state) and not state["scanned"] else None
+
+
+def owns(round_: Round) -> bool:
+    """Whether the round is one of this selection's."""
+    return round_ == TIES or round_.name.startswith(_PREFIX)
+
+
+def measure(
+    round_: Round, delta_of: Callable[[int], Tensor], density_E: Sequence[float], state: State | None
+) -> Partial:
+    """The block's counts for a round. `delta_of(expert)` is its delta, shape (N,); it may reuse a buffer."""
+    if round_ == TIES:
+        assert state is not None
+        counts = [_count_ties(delta_of(e), state, slot) for slot, e in enumerate(slots(density_E))]
+        return {TIES.name: np.array(counts, np.int64)}
+    rows = []
+    fine = wide = 0
+    for slot, expert in enumerate(slots(density_E)):
+        delta_N = delta_of(expert)
+        rows.append(_digit_counts(magnitude_bits(delta_N), state, slot))
+        fine += delta_N.numel() if str(delta_N.dtype) != "torch.bfloat16" else 0
+        wide += delta_N.numel() if delta_N.element_size() == 8 else 0
+    counted: Partial = {round_.name: np.stack(rows)}
+    return counted if state is not None else counted | {"fine": np.array(fine), "wide": np.array(wide)}
+
+
+def settle(
+    round_: Round, folded: Partial, density_E: Sequence[float], state: State | None, scope: Scope
+) -> State:
+    """The state after a round, given the sum of all blocks' counts."""
+    if round_ == TIES:
+        assert state is not None
+        return {**state, "scanned": True}
+    counts = folded[round_.name]
+    if state is None:
+        wanted = [kept_count(density_E[expert], scope.numel) for expert in slots(density_E)]
+        zeros = [0] * len(wanted)
+        state = {"digits": 4 if folded["wide"] else 2, "known": 0, "pattern": zeros, "wanted": wanted}
+        state |= {"found": [-1] * len(wanted), "scanned": False}
+        coarse = not folded["fine"]
+    else:
+        coarse = False
+    found = [_settle_digit(state, slot, counts[slot]) for slot in range(len(counts))]
+    # A bfloat16 has no bits below the first digit, so the digits that are left are known to be zero.
+    known = state["digits"] if coarse else state["known"] + 1
+    pattern, wanted, count = (list(column) for column in zip(*found, strict=True))
+    return {**state, "known": known, "pattern": pattern, "wanted": wanted, "found": count}
+
+
+def keep_(delta_N: Tensor, state: State, slot: int, before: Partial, out_N: Tensor) -> Tensor:
+    """Write 1.0 to `out_N` (the delta's dtype) where the entry is kept and 0.0 elsewhere, and return it.
+
+    A NaN gets 0.0; multiplied by it, it stays the NaN that it is.
+    """
+    import torch
+
+    threshold = _value(state["pattern"][slot], state["digits"])
+    wanted, found = state["wanted"][slot], state["found"][slot]
+    torch.abs(delta_N, out=out_N)
+    if wanted == found:
+        return out_N.ge_(threshold)
+    out_N.gt_(threshold)
+    left = wanted - int(before[TIES.name][slot]) if wanted else 0
+    if left > 0:
+        first = _indices_equal(magnitude_bits(delta_N), state["pattern"][slot])[:left]
+        out_N[first] = 1.0
+    return out_N
+
+
+def magnitude_bits(delta_N: Tensor) -> Tensor:
+    """|delta| as integers that sort like it: int32 patterns of fp32 (fp16, bf16 widened), int64 of fp64."""
+    import torch
+
+    if delta_N.element_size() == 8:
+        return torch.bitwise_and(delta_N.view(torch.int64), (1 << 63) - 1)
+    return torch.bitwise_and(delta_N.float().view(torch.int32), 0x7FFFFFFF)
+
+
+def _resolved(state: State, slot: int) -> bool:
+    """Nothing is left to learn where all agreeing entries stay, none do, or every digit is known."""
+    wanted = state["wanted"][slot]
+    return wanted in (0, state["found"][slot]) or state["known"] == state["digits"]
+
+
+def _has_cut(state: State) -> bool:
+    """Whether somewhere only a part of the entries equal to the threshold is kept."""
+    pairs = zip(state["wanted"], state["found"], strict=True)
+    return any(0 < wanted < found for wanted, found in pairs)
+
+
+def _settle_digit(state: State, slot: int, counts: NDArray[np.int64]) -> tuple[int, int, int]:
+    """(pattern, wanted, found) with one more digit known, from how often each value of the digit occurs."""
+    pattern, wanted = state["pattern"][slot], state["wanted"][slot]
+    if state["known"] and _resolved(state, slot):
+        return pattern, wanted, state["found"][slot]
+    shift = _DIGIT * (state["digits"] - 1 - state["known"])
+    if wanted == 0:  # a density of zero: the threshold lies above everything
+        return (1 << (shift + _DIGIT - 1)) - 1, 0, 0
+    at_least = counts[::-1].cumsum()
+    place = int(np.searchsorted(at_least, wanted))
+    if place == len(counts):  # an empty scope
+        return 0, 0, 0
+    digit = len(counts) - 1 - place
+    here = int(counts[digit])
+    return pattern | digit << shift, wanted - int(at_least[place]) + here, here
+
+
+def _digit_counts(bits_N: Tensor, state: State | None, slot: int) -> NDArray[np.int64]:
+    """How often each value of the next digit occurs among the entries that agree with the known ones."""
+    import torch
+
+    digits = bits_N.element_size() // 2
+    known = 0 if state is None else state["known"]
+    bins = 1 << (_DIGIT if known else _DIGIT - 1)
+    if state is not None and _resolved(state, slot):
+        return np.zeros(bins, np.int64)
+    shift = _DIGIT * (digits - 1 - known)
+    if state is not None:
+        above = shift + _DIGIT
+        matching = _indices_equal(bits_N >> above, state["pattern"][slot] >> above)
+        bits_N = bits_N[matching] & ((1 << above) - 1)
+    return torch.bincount(bits_N.bitwise_right_shift_(shift).long(), minlength=bins).cpu().numpy()
+
+
+def _count_ties(delta_N: Tensor, state: State, slot: int) -> int:
+    import torch
+
+    equal_N = magnitude_bits(delta_N).eq_(state["pattern"][slot])
+    return int(equal_N.sum(dtype=torch.int32 if equal_N.element_size() == 4 else torch.int64))
+
+
+def _indices_equal(bits_N: Tensor, value: int) -> Tensor:
+    """Indices, ascending, of entries equal to `value`. numpy finds few among many several times faster."""
+    import torch
+
+    if bits_N.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(bits_N.numpy() == value))
+    return (bits_N == value).nonzero().view(-1)
+
+
+def _value(pattern: int, digits: int) -> float:
+    """The number whose bit pattern this is."""
+    if digits == 4:
+        return float(np.int64(pattern).view(np.float64))
+    return float(np.int32(pattern).view(np.float32))

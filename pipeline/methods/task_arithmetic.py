@@ -1,0 +1,39 @@
+"""Task Arithmetic: add the weighted sum of the experts' deltas to the base. Never drops or elects anything.
+
+Shape legend: E experts, N elements of one block.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.methods.contract import Block, Knob, Knobs, Method, Partial, Totals, Traits
+from pipeline.methods.parts import mixing, switches
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def apply(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Tensor:
+    """base + lambda * sum_e w_e (expert_e - base). Shape (N,), in the compute dtype."""
+    return mixing.add_weighted_sum(block, knobs, mixing.dense(block))
+
+
+METHOD = Method(
+    name="task_arithmetic",
+    title="Base plus the weighted sum of the experts' deltas",
+    source="Ilharco et al., Editing Models with Task Arithmetic, arXiv 2212.04089",
+    traits=Traits(base="required"),
+    knobs=(
+        Knob("weight", "float", "factor of each expert's delta", scope="model", paper=1.0),
+        Knob("normalize", "bool", "divide the sum by the sum of the weights", default=False),
+        Knob(
+            "lambda", "float", "factor of the whole sum; 1/E makes it plain averaging", default=1.0, paper=0.4
+        ),
+    ),
+    apply=apply,
+    notes=(
+        "paper: lambda 0.4 is the middle of what the authors suggest (0.3 to 0.5) without validation data",
+        switches.HALF_NOTE,
+    ),
+)
