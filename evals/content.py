@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,13 +45,10 @@ class Digests:
             self._known[str(path)] = [*stamp, digest]
         return digest
 
-    def of_files(self, files: Iterable[tuple[str, Path]]) -> str:
-        """One digest of named files: names and bytes both count."""
-        return digest_json([[name, self.of_file(path)] for name, path in files])
-
     def save(self) -> None:
         """Write the memory, if it has a place."""
         if self._memory is not None:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(self._memory, json.dumps(self._known, indent=0).encode())
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cluster.progress import Progress
+
 from cluster.contract import Executor, Fault, Resources, Unit
 from evals.content import Digests, record_key, task_digest
 from evals.models import Model
 from evals.record import Record, from_dict
 from evals.setting import Setting
 from evals.store import RecordStore
-from evals.suites import Suite
 from evals.task import Task
 
 #: What a worker needs besides the weights: libraries and one batch of logits.
@@ -37,7 +38,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Records in the order asked for, model by model; `reused` of them came from the store."""
+    """Records in the order asked for, `reused` of them came from the store."""
 
     records: tuple[Record, ...]
     failures: tuple[Failure, ...]
@@ -55,54 +56,52 @@ class _Cell:
 
 
 def evaluate(
-    models: Sequence[Model],
-    suites: Sequence[Suite],
+    pairs: Sequence[tuple[Model, Task]],
     executor: Callable[[], Executor],
     out_dir: Path,
     setting: Setting,
-    on_done: Callable[[str], None] | None = None,
-    on_start: Callable[[int, int], None] | None = None,
+    *,
+    show_progress: bool = False,
 ) -> Evaluation:
-    """Score every model on every task of the suites (data located) and write the tables in `out_dir`.
+    """Score each model on its task (data located) and write the tables of all of them in `out_dir`.
 
-    `executor` is called only if something is left to measure. `on_start` is told (units to run, records
-    reused), `on_done` the label and task of each unit that ends. ConfigError: a task that lm-eval refuses,
-    before any model is loaded.
+    Keep the pairs of one model together: a worker then loads it once. `executor` is called only if something
+    is left to measure. ConfigError: a task that lm-eval refuses, before any model is loaded.
     """
     store = RecordStore(out_dir)
     digests = Digests(out_dir / "digests.json")
-    cells = _cells(models, suites, setting, digests)
+    cells = _cells(pairs, setting, digests)
     found = {cell.key: store.get(cell.key) for cell in cells}
-    missing = list({cell.key: cell for cell in cells if found[cell.key] is None}.values())
-    if on_start is not None:
-        on_start(len(missing), len(found) - len(missing))
+    todo = {cell.key: cell for cell in cells if found[cell.key] is None}
+    missing = list(todo.values())
     failures: dict[str, str] = {}
-    for cell, outcome in _run(missing, executor, setting):
-        if isinstance(outcome, Record) and outcome.task_digest == cell.digest:
-            store.put(cell.key, outcome)
-            found[cell.key] = outcome
-        else:
-            changed = "the task or its data differ between this machine and the worker"
-            failures[cell.key] = outcome.message if isinstance(outcome, Fault) else changed
-        if on_done is not None:
-            on_done(f"{cell.model.label} {cell.task.name}")
+    with Progress(len(missing), "evaluating", enabled=show_progress and bool(missing)) as progress:
+        for cell, outcome in _run(missing, executor, setting):
+            if isinstance(outcome, Record) and outcome.task_digest == cell.digest:
+                store.put(cell.key, outcome)
+                found[cell.key] = outcome
+            else:
+                changed = "the task or its data differ between this machine and the worker"
+                failures[cell.key] = outcome.message if isinstance(outcome, Fault) else changed
+            progress.advance(1, units=1)
     digests.save()
     records = [_stamped(record, cell) for cell in cells if (record := found[cell.key]) is not None]
     store.write_tables(records)
     failed = [_failure(cell, failures[cell.key]) for cell in cells if cell.key in failures]
-    return Evaluation(tuple(records), tuple(failed), len(found) - len(missing))
+    reused = sum(cell.key not in todo for cell in cells)
+    return Evaluation(tuple(records), tuple(failed), reused)
 
 
-def _cells(
-    models: Sequence[Model], suites: Sequence[Suite], setting: Setting, digests: Digests
-) -> list[_Cell]:
-    """Every score asked for, model by model: neighbours share a model, which a worker then loads once."""
-    tasks = [(task, task_digest(task, digests)) for suite in suites for task in suite.tasks]
-    return [
-        _Cell(record_key(model.digest, task, digest, setting.items(task)), model, task, digest)
-        for model in models
-        for task, digest in tasks
-    ]
+def _cells(pairs: Sequence[tuple[Model, Task]], setting: Setting, digests: Digests) -> list[_Cell]:
+    """Every score asked for, with its key. A task is digested once, however many models take it."""
+    known: dict[int, str] = {}
+    cells = []
+    for model, task in pairs:
+        if id(task) not in known:
+            known[id(task)] = task_digest(task, digests)
+        digest = known[id(task)]
+        cells.append(_Cell(record_key(model.digest, task, digest, setting.items(task)), model, task, digest))
+    return cells
 
 
 def _run(

@@ -1,6 +1,7 @@
 """What is evaluated: a model directory, its digest, and what its manifest tells about how it was made.
 
-The digest is the identity of a model in every cache. This module never loads weights into a model.
+The digest is the identity of a model in every cache: the manifest's own where that still holds, and the same
+digest computed from the files everywhere else. This module never loads weights.
 """
 
 from __future__ import annotations
@@ -9,34 +10,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evals.content import Digests
+from pipeline.checkpoint.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    OutputFile,
+    model_digest,
+    model_files,
+    read_manifest,
+)
 from pipeline.errors import CheckpointError
 
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
-_NO_PART = (".md", ".lock")
-MANIFEST = "mergescale_manifest.json"
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
 class Model:
     """A model directory to evaluate.
 
-    path: as the user gave it, made absolute.  digest: hex, of everything that may change a score.
-    label: its short name in tables.  base, method: how it was merged, "" when it does not say.
-    inputs: the absolute paths of the models it was merged from, () when it does not say.
+    path: absolute.  digest: hex, of everything that may change a score.  label: its short name in tables.
+    base, method: how it was merged, "" when it does not say.  weights_bytes: size of its weight files.
+    inputs: the absolute paths of the experts it was merged from, () when it does not say.
     """
 
     path: str
     digest: str
     label: str
+    weights_bytes: int
     base: str = ""
     method: str = ""
     inputs: tuple[str, ...] = ()
-
-    @property
-    def weights_bytes(self) -> int:
-        """Bytes of the weight files: what loading it takes in memory, about."""
-        files = Path(self.path).iterdir()
-        return sum(file.stat().st_size for file in files if file.suffix in _WEIGHTS)
 
 
 def describe_model(path: Path, digests: Digests) -> Model:
@@ -49,11 +51,38 @@ def describe_model(path: Path, digests: Digests) -> Model:
             expected="a directory with config.json and weights",
             hint="give the directory of a model; download a hub model first",
         )
-    files = sorted(file for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
-    names = [file.name for file in files]
-    if "config.json" not in names or not any(file.suffix in _WEIGHTS for file in files):
+    names = model_files(place)
+    weights = [name for name in names if name.endswith(_WEIGHTS) and "/" not in name]
+    if "config.json" not in names or not weights:
         found = ", ".join(names[:8]) or "an empty directory"
-        expected = "config.json and weights"
-        raise CheckpointError("this is no model directory", where=str(path), expected=expected, found=found)
-    parts = [file for file in files if file.suffix not in _NO_PART and file.name != MANIFEST]
-    return Model(str(place), digests.of_files((file.name, file) for file in parts), place.name)
+        raise CheckpointError(
+            "this is no model directory", where=str(path), expected="config.json and weights", found=found
+        )
+    manifest = read_manifest(place) if (place / MANIFEST_NAME).exists() else None
+    if manifest is not None and _holds(manifest, place, names):
+        digest = manifest.model_digest
+    else:
+        files = [(name, place / name) for name in names]
+        outputs = [OutputFile(name, file.stat().st_size, digests.of_file(file)) for name, file in files]
+        digest = model_digest(outputs)
+    size = sum((place / name).stat().st_size for name in weights)
+    if manifest is None:
+        return Model(str(place), digest, place.name, size)
+    bases = [model["directory"] for model in manifest.inputs if model["role"] == "base"]
+    experts = [
+        str(Path(model["directory"]).resolve()) for model in manifest.inputs if model["role"] != "base"
+    ]
+    method = str(manifest.config.get("merge_method", ""))
+    return Model(str(place), digest, place.name, size, "".join(bases[:1]), method, tuple(experts))
+
+
+def _holds(manifest: Manifest, place: Path, names: list[str]) -> bool:
+    """Whether the files are those the manifest lists, as far as names, sizes and times tell.
+
+    The manifest is written last, so a file that is newer was changed since: then the bytes decide.
+    """
+    written_ns = (place / MANIFEST_NAME).stat().st_mtime_ns
+    listed = {file.name: file.size_bytes for file in manifest.outputs}
+    stats = {name: (place / name).stat() for name in names}
+    same = listed == {name: stat.st_size for name, stat in stats.items()}
+    return same and all(stat.st_mtime_ns <= written_ns for stat in stats.values())

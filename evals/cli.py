@@ -1,0 +1,168 @@
+"""`mergescale eval`: models and suites in, records and one table out. It imports nothing heavy at the top.
+
+The table (or JSON) goes to stdout, all else to stderr. All input is checked before a model loads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cluster.contract import Executor
+    from evals.fanout import Evaluation
+    from evals.setting import Setting
+
+
+@click.command(
+    name="eval",
+    epilog="Example:  mergescale eval merged/ties models/base --suite configs/suites/demo-held-out.yaml "
+    "--base models/base --out results",
+)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--suite", "suites", multiple=True, required=True, metavar="FILE", help="A suite of tasks; may repeat."
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where records are kept."
+)
+@click.option("--base", metavar="MODEL", help="The base model: held-out scores are shown relative to it.")
+@click.option(
+    "--expert",
+    "experts",
+    multiple=True,
+    metavar="CATEGORY=MODEL",
+    help="The expert of a held-in category, whose scores are shown relative to it; may repeat.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N items a task.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the suites' data lies.")
+@click.option("--batch-size", default="8", show_default=True, metavar="N", help='Items at once, or "auto".')
+@click.option(
+    "--backend", default="hf", show_default=True, help="How models are brought up; only hf for now."
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where models run.",
+)
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    help="Where units run [default: local; ray with --address].",
+)
+@click.option(
+    "--address", metavar="A", help="A running Ray cluster to use, for example auto or 10.0.0.1:6379."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Units that run at once [default: one a core]."
+)
+@click.option("--progress/--no-progress", default=True, show_default=True, help="Live line on stderr.")
+@click.option("--json", "json_out", is_flag=True, help="Print JSON in place of the table.")
+def eval_command(
+    models: tuple[str, ...], suites: tuple[str, ...], out: Path, json_out: bool, **options: Any
+) -> None:
+    """Score MODEL directories on suites of tasks with lm-eval.
+
+    Each score is kept in DIR by the content of its model and task: what is there is not measured again, and
+    an interrupted run is continued by the same command.
+    """
+    from evals.content import Digests
+    from evals.fanout import evaluate
+    from evals.normalise import averages, normalise
+    from evals.request import make_request
+    from evals.table import as_json, grids, show
+
+    setting = _setting(**options)
+    executor = _executor(setting, **options)
+    request = make_request(
+        [Path(model) for model in models],
+        [Path(suite) for suite in suites],
+        data_dir=options["data"],
+        base=Path(options["base"]) if options["base"] else None,
+        experts=_experts(options["experts"]),
+        digests=Digests(out / "digests.json"),
+    )
+    evaluation = evaluate(request.pairs, executor, out, setting, show_progress=options["progress"])
+    cells = normalise(evaluation.records, request.base, request.expert_labels, request.counted())
+    means = averages(cells)
+    if json_out:
+        click.echo(json.dumps(as_json(evaluation, cells, means), indent=1))
+    else:
+        show(grids(request.suites, evaluation, cells, means))
+    _close(evaluation, out)
+
+
+def _experts(given: tuple[str, ...]) -> dict[str, Path]:
+    """CATEGORY=MODEL arguments as a mapping. InputError: no such form, or a category twice."""
+    from pipeline.errors import InputError
+
+    found: dict[str, Path] = {}
+    for text in given:
+        category, equals, path = text.partition("=")
+        if not (category and equals and path):
+            raise InputError("--expert is not understood", expected="CATEGORY=MODEL", found=text)
+        if category in found:
+            raise InputError(f'two experts for the category "{category}"', where=f"--expert {text}")
+        found[category] = Path(path)
+    return found
+
+
+def _setting(*, limit: int | None, batch_size: str, device: str, backend: str, **_: Any) -> Setting:
+    """The run's settings. InputError: another backend, no batch size, cuda where there is none."""
+    from evals.setting import Setting
+    from pipeline.errors import InputError
+    from pipeline.machine import choose_device
+
+    if backend != "hf":
+        hint = "leave --backend out"
+        raise InputError("only the backend hf is here yet", where="--backend", found=backend, hint=hint)
+    if not re.fullmatch(r"[1-9][0-9]*|auto(:[1-9][0-9]*)?", batch_size):
+        raise InputError(
+            "not a batch size", where="--batch-size", expected="1, 2, ... or auto", found=batch_size
+        )
+    return Setting(limit=limit, batch_size=batch_size, device=choose_device(device))
+
+
+def _executor(
+    setting: Setting, *, executor: str | None, address: str | None, workers: int | None, **_: Any
+) -> Callable[[], Executor]:
+    """How to start the executor, if there is work: local unless Ray is asked for; an address means Ray."""
+    from pipeline.errors import InputError
+    from pipeline.machine import cores
+
+    if executor == "local" and address:
+        raise InputError("--address needs --executor ray", hint="drop --address or use --executor ray")
+
+    def start() -> Executor:
+        if executor == "ray" or address:
+            from cluster.on_ray import RayExecutor
+
+            return RayExecutor(address=address, workers=workers)
+        from cluster.local import LocalExecutor
+
+        return LocalExecutor(workers or (1 if setting.device == "cuda" else cores()), kind="process")
+
+    return start
+
+
+def _close(evaluation: Evaluation, out: Path) -> None:
+    """Say on stderr where things lie and what failed. RunError when anything did."""
+    from pipeline.errors import RunError
+
+    measured = len(evaluation.records) - evaluation.reused
+    click.echo(f"{measured} scores measured, {evaluation.reused} from {out / 'records'}", err=True)
+    click.echo(f"tables: {out / 'records.jsonl'} {out / 'records.parquet'}", err=True)
+    if evaluation.failures:
+        lines = [f"{one.label} on {one.suite}/{one.task}: {one.reason}" for one in evaluation.failures]
+        what = f"{len(lines)} of {len(lines) + len(evaluation.records)} scores could not be measured"
+        raise RunError(
+            what, where="\n            ".join(lines), hint="run the same command to try them again"
+        )

@@ -1,0 +1,110 @@
+"""What an evaluation is asked to do, checked before any model loads: models, suites, base and experts.
+
+It reads files' names, suites and digests only; it never runs anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evals.content import Digests
+from evals.models import Model, describe_model
+from evals.suites import Suite, load_suite, locate_data
+from evals.task import Task
+from pipeline.errors import ConfigError, InputError, near
+
+
+@dataclass(frozen=True)
+class Request:
+    """Models and suites (data located), with the references that scores are compared to.
+
+    models: those to score on everything; the base is one of them.  base: the base's label, None without one.
+    experts: held-in category -> its expert; an expert that is not among `models` is scored on its own only.
+    """
+
+    models: tuple[Model, ...]
+    suites: tuple[Suite, ...]
+    base: str | None
+    experts: Mapping[str, Model]
+
+    @property
+    def pairs(self) -> list[tuple[Model, Task]]:
+        """Every (model, task) to score, model by model."""
+        tasks = [task for suite in self.suites for task in suite.tasks]
+        found = [(model, task) for model in self.models for task in tasks]
+        own = [expert for expert in dict.fromkeys(self.experts.values()) if expert not in self.models]
+        return found + [
+            (expert, task)
+            for expert in own
+            for task in tasks
+            if task.role == "held-in" and self.experts.get(task.category) == expert
+        ]
+
+    @property
+    def expert_labels(self) -> dict[str, str]:
+        """Held-in category -> label of its expert."""
+        return {category: expert.label for category, expert in self.experts.items()}
+
+    def counted(self) -> dict[str, set[str]]:
+        """Label -> the held-in categories that count for a merge: those whose expert went into it.
+
+        Models that do not say what they were merged from, or name none of the experts here, are left out.
+        """
+        found = {
+            model.label: {name for name, expert in self.experts.items() if expert.path in model.inputs}
+            for model in self.models
+        }
+        return {label: categories for label, categories in found.items() if categories}
+
+
+def make_request(
+    models: Sequence[Path],
+    suites: Sequence[Path],
+    *,
+    data_dir: Path | None = None,
+    base: Path | None = None,
+    experts: Mapping[str, Path] | None = None,
+    digests: Digests | None = None,
+) -> Request:
+    """Check and look at everything that was named.
+
+    CheckpointError: a directory that is no model. ConfigError: a suite that is wrong, two suites of one name.
+    InputError: data that is not there, an expert of an unknown category.
+    """
+    loaded = [locate_data(load_suite(path), data_dir) for path in suites]
+    names = [suite.name for suite in loaded]
+    for suite in loaded:
+        if names.count(suite.name) > 1:
+            raise ConfigError(f'two suites are called "{suite.name}"', where=f"{suite.file}: name")
+    experts = dict(experts or {})
+    held_in = [category for suite in loaded if suite.role == "held-in" for category in suite.categories]
+    for category in experts:
+        if category not in held_in:
+            hint = near(category, held_in) if held_in else "add a held-in suite with --suite"
+            raise InputError(f'no held-in category "{category}"', where=f"--expert {category}", hint=hint)
+    digests = digests or Digests()
+    paths = [*models, *([base] if base is not None else []), *experts.values()]
+    described = _with_labels([describe_model(path, digests) for path in paths])
+    asked = described[: len(models) + (base is not None)]
+    return Request(
+        models=tuple(dict.fromkeys(asked)),
+        suites=tuple(loaded),
+        base=asked[-1].label if base is not None else None,
+        experts=dict(zip(experts, described[len(asked) :], strict=True)),
+    )
+
+
+def _with_labels(models: Sequence[Model]) -> list[Model]:
+    """The models with labels that tell them apart: as many trailing parts of the path as that takes."""
+    parts = {model.path: Path(model.path).parts for model in models}
+    deepest = max(len(path) for path in parts.values())
+    labels = {}
+    for path, own in parts.items():
+        others = [other for other in parts if other != path]
+        depth = next(
+            (n for n in range(1, deepest) if all(parts[other][-n:] != own[-n:] for other in others)), deepest
+        )
+        labels[path] = "/".join(own[-depth:])
+    return [replace(model, label=labels[model.path]) for model in models]

@@ -1,0 +1,128 @@
+"""Results for people and for programs: models x tasks with standard errors, normalised columns, JSON.
+
+It formats what it is given and computes nothing. A cell that was not measured shows a dash, one that failed
+says so; colour never carries meaning.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evals.fanout import Evaluation
+from evals.normalise import Average, Relative
+from evals.suites import Suite
+
+MISSING, FAILED = "–", "failed"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text: a title, column heads (the first names the rows) and rows as long as the heads."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def as_number(value: float | None, stderr: float | None = None) -> str:
+    """A score with its standard error, "0.535 ±0.035"; a dash when it is missing."""
+    if value is None:
+        return MISSING
+    digits = 3 if abs(value) < 10 else 1
+    return f"{value:.{digits}f}" + (f" ±{stderr:.{digits}f}" if stderr is not None else "")
+
+
+def grids(
+    suites: Sequence[Suite], evaluation: Evaluation, cells: Sequence[Relative], means: Sequence[Average]
+) -> list[Grid]:
+    """One grid of raw scores a suite, then one of the normalised averages where there is a reference."""
+    records = evaluation.records
+    failed = {(f.label, f.suite, f.task) for f in evaluation.failures}
+    labels = list(dict.fromkeys([*(r.label for r in records), *(f.label for f in evaluation.failures)]))
+    scores = {(r.label, r.suite, r.task): as_number(r.value, r.stderr) for r in records}
+    found = []
+    for suite in suites:
+        heads = ("model", *(f"{task.category}/{task.name}" for task in suite.tasks))
+        rows = []
+        for label in labels:
+            places = [(label, suite.name, task.name) for task in suite.tasks]
+            texts = [FAILED if place in failed else scores.get(place, MISSING) for place in places]
+            rows.append((label, *texts))
+        found.append(Grid(_title(suite), heads, tuple(rows)))
+    if any(cell.reference is not None for cell in cells):
+        found.append(_normalised(labels, means))
+    return found
+
+
+def _title(suite: Suite) -> str:
+    metrics = ", ".join(dict.fromkeys(task.metric for task in suite.tasks))
+    return f"{suite.name} ({suite.role}): {metrics} ± standard error"
+
+
+def _normalised(labels: Sequence[str], means: Sequence[Average]) -> Grid:
+    """Averages over categories. Held-in is relative to the experts, held-out to the base."""
+    table = {(mean.label, mean.role): mean for mean in means}
+    roles = list(dict.fromkeys(mean.role for mean in means))
+    against = {"held-in": "held-in / expert", "held-out": "held-out / base"}
+    heads = ("model", *(head for role in roles for head in (against[role], f"{role} above chance")))
+    rows = []
+    for label in labels:
+        row = [label]
+        for role in roles:
+            mean = table.get((label, role))
+            row += (
+                [as_number(mean.ratio, mean.ratio_stderr), as_number(mean.corrected)]
+                if mean
+                else [MISSING] * 2
+            )
+        rows.append(tuple(row))
+    return Grid("normalised: mean inside each category, then over categories", heads, tuple(rows))
+
+
+def as_text(grid: Grid) -> str:
+    """A grid in plain aligned columns, for files and pipes."""
+    lines = [grid.heads, *grid.rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(grid.heads))]
+    text = [
+        "  ".join(
+            [
+                line[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+            ]
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([grid.title, *text])
+
+
+def show(found: Sequence[Grid]) -> None:
+    """Print grids to stdout: ruled and fitted on a terminal, plain aligned text elsewhere."""
+    if not sys.stdout.isatty():
+        print("\n\n".join(as_text(grid) for grid in found))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for grid in found:
+        table = Table(title=grid.title, title_justify="left")
+        for position, head in enumerate(grid.heads):
+            table.add_column(head, justify="right" if position else "left", overflow="fold")
+        for row in grid.rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def as_json(evaluation: Evaluation, cells: Sequence[Relative], means: Sequence[Average]) -> dict[str, Any]:
+    """Everything as plain values; items are left out, they are in the records' own files."""
+    records = [{k: v for k, v in one.to_dict().items() if k != "items"} for one in evaluation.records]
+    return {
+        "records": records,
+        "relative": [asdict(cell) for cell in cells],
+        "averages": [asdict(mean) for mean in means],
+        "failures": [asdict(failure) for failure in evaluation.failures],
+        "reused": evaluation.reused,
+    }
