@@ -24,8 +24,8 @@ def publish(staging: Path, final: Path, *, replace: bool = False) -> None:
     """Make the complete model in `staging` appear as `final`, durably, in one rename; `staging` is gone then.
 
     Both must be on one file system. `final` may be absent or an empty directory; with `replace` it may be an
-    earlier model of ours, which is set aside as `.NAME.replaced` and removed once the new one is in place. A
-    crash in between leaves both whole, and the same call finishes. Raises OutputError for anything else there.
+    earlier model of ours, which is set aside as `.NAME.replaced` and removed once the new one is in place.
+    A crash in between leaves both whole; the same call finishes. Raises OutputError for anything else there.
     """
     staging, final = Path(os.path.abspath(staging)), Path(os.path.abspath(final))
     if not (staging / MANIFEST_NAME).is_file():

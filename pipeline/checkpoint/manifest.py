@@ -35,7 +35,7 @@ class InputFile(TypedDict):
 
 
 class InputModel(TypedDict):
-    """One input: the reference as written, its role, where it lay, the Hub commit (None: local), its files."""
+    """One input: the reference as written, role, place, Hub commit (None: local), its files."""
 
     ref: str
     role: str
@@ -121,7 +121,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """The manifest of a merged model. Raises CheckpointError if there is none or one of its fields is wrong."""
+    """The manifest of a merged model. Raises CheckpointError if there is none or a field is wrong."""
     path = directory / MANIFEST_NAME
     if not path.exists():
         raise CheckpointError(
