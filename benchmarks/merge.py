@@ -1,9 +1,12 @@
-"""Our merge beside mergekit's: the same YAML, the same models, whole process against whole process, in one run.
+"""Our merge beside mergekit's: the same YAML, the same models, whole process against whole process, in one
+run.
 
-    python -m benchmarks.merge --peer .venv-peers/bin/python [--methods linear,ties] [--scale 1.0] [--models DIR]
+    python -m benchmarks.merge --peer .venv-peers/bin/python [--methods linear,ties] [--scale 1.0] [--models
+    DIR]
 
-Prints a table and writes `benchmarks/results/merge.json` with machine, versions and commands. Page cache warm for both: the
-inputs are read once before. `peak` is the largest resident set of one process, mapped files included.
+Prints a table and writes `benchmarks/results/merge.json` with machine, versions and commands. Page cache warm
+for both: the inputs are read once before. `peak` is the largest resident set of one process, mapped files
+included.
 """
 
 from __future__ import annotations
@@ -82,7 +85,9 @@ def warm(directories: list[Path]) -> float:
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     info = Path("/proc/cpuinfo").read_text()
-    model = next((line.split(":", 1)[1].strip() for line in info.splitlines() if "model name" in line), "unknown")
+    model = next(
+        (line.split(":", 1)[1].strip() for line in info.splitlines() if "model name" in line), "unknown"
+    )
     names = ("mergescale", "torch", "numpy", "safetensors", "ray")
     return {
         "cpu": model,
@@ -95,7 +100,9 @@ def machine() -> dict[str, Any]:
 
 def main() -> None:
     """Run the comparison and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--peer", help="Python of an environment with mergekit; without it only we run")
     parser.add_argument("--methods", default="linear,task_arithmetic,ties,dare_ties")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the 11 layers")
@@ -110,7 +117,15 @@ def main() -> None:
         config = write_config(arguments.models / f"{method}.json", method, directories)
         commands = {
             "plan": [str(ours), "plan", str(config)],
-            "mergescale": [str(ours), "merge", str(config), str(out), "--memory", arguments.memory, "--no-progress"],
+            "mergescale": [
+                str(ours),
+                "merge",
+                str(config),
+                str(out),
+                "--memory",
+                arguments.memory,
+                "--no-progress",
+            ],
         }
         if arguments.peer:
             peer = str(Path(arguments.peer).parent / "mergekit-yaml")
@@ -118,7 +133,10 @@ def main() -> None:
         for program, command in commands.items():
             run = {"method": method, "program": program, **timed(command, out), "command": " ".join(command)}
             result["runs"].append(run)
-            print(f"{method:16} {program:11} {run['wall_s']:8.2f} s  {run['peak_bytes'] / 2**30:6.2f} GiB", flush=True)
+            print(
+                f"{method:16} {program:11} {run['wall_s']:8.2f} s  {run['peak_bytes'] / 2**30:6.2f} GiB",
+                flush=True,
+            )
     shutil.rmtree(out, ignore_errors=True)
     RESULTS.mkdir(exist_ok=True)
     name = "merge.json" if arguments.scale == 1 else f"merge-{arguments.scale:g}.json"

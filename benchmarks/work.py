@@ -1,6 +1,7 @@
 """The reference work: a Llama-shaped base and eight experts of 615M parameters, bf16, in 500 MB shards.
 
-Made once in the cache directory with fixed seeds: weights sd 0.02, deltas sd 1e-3, as fine-tuning leaves them.
+Made once in the cache directory with fixed seeds: weights sd 0.02, deltas sd 1e-3, as fine-tuning leaves
+them.
 """
 
 from __future__ import annotations

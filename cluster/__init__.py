@@ -1,0 +1,1 @@
+"""Running things: executors, retries, receipts, progress. Knows machines and nothing of models."""

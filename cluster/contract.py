@@ -1,8 +1,8 @@
 """What it means to run work somewhere: Unit in, Outcome out. Typed, generic, no Ray.
 
-A unit is a module-level function and a small payload (paths and ranges, never data); its value is a small dict.
-Units are at-least-once: after a machine fault or a missed deadline a second attempt may overlap the first, so a
-unit's effect must be the same bytes however often it runs.
+A unit is a module-level function and a small payload (paths and ranges, never data); its value is a small
+dict. Units are at-least-once: after a machine fault or a missed deadline a second attempt may overlap the
+first, so a unit's effect must be the same bytes however often it runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Unit:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a unit failed for good. "machine": tried elsewhere until attempts ran out; "program": not worth retrying."""
+    """Why a unit failed for good. "machine": tried elsewhere until attempts ran out; "program": not worth
+    retrying.
+    """
 
     kind: Literal["machine", "program"]
     message: str
@@ -56,7 +58,9 @@ class Outcome:
 
 
 class ClusterError(Exception):
-    """The cluster itself cannot do what was asked (unreachable, too small, wrong versions). Says what to do in `hint`."""
+    """The cluster itself cannot do what was asked (unreachable, too small, wrong versions). Says what to do
+    in `hint`.
+    """
 
     exit_code = 1
 
@@ -75,7 +79,7 @@ class Executor(Protocol):
     workers: int
 
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
-        """Yield one outcome a unit, as they finish. Closing the iterator early cancels what has not started."""
+        """Yield one outcome a unit, as they finish; closing the iterator cancels what has not started."""
         ...
 
     def __enter__(self) -> Self: ...

@@ -1,0 +1,1 @@
+"""Measuring: suites, lm-eval as units of work, typed records, normalised tables."""

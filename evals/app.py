@@ -1,6 +1,7 @@
 """The front door: one table from each command's name to the cli that owns it, and how errors end.
 
-Nothing heavy is imported to show help. Exit codes: 0 done, 1 failed, 2 the user's input was wrong, 130 interrupted.
+Nothing heavy is imported to show help. Exit codes: 0 done, 1 failed, 2 the user's input was wrong, 130
+interrupted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""merge, plan, verify, status, methods: arguments in, one clear answer out. Heavy imports happen inside commands.
+"""merge, plan, verify, status, methods: arguments in, one clear answer out. Heavy imports happen inside
+commands.
 
 Data goes to stdout, everything for people to stderr. The cli alone picks the executor.
 """
@@ -23,19 +24,40 @@ _MEMORY_HELP = "Memory all workers on this machine may use together [default: ha
 )
 @click.argument("config")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--executor", type=click.Choice(["local", "ray"]), help="Where units run [default: local; ray with --address].")
-@click.option("--address", metavar="A", help="A running Ray cluster to use, for example auto or 10.0.0.1:6379.")
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Units that run at once [default: one a core].")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where the arithmetic runs.")
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    help="Where units run [default: local; ray with --address].",
+)
+@click.option(
+    "--address", metavar="A", help="A running Ray cluster to use, for example auto or 10.0.0.1:6379."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Units that run at once [default: one a core]."
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the arithmetic runs.",
+)
 @click.option("--memory", metavar="SIZE", help=_MEMORY_HELP)
 @click.option("--shard-size", metavar="SIZE", default="5GB", show_default=True, help="Largest output file.")
 @click.option("--dry-run", is_flag=True, help="Plan and print, write nothing.")
-@click.option("--fresh", is_flag=True, help="Start over: drop an interrupted run, replace an earlier merge at OUT when done.")
-@click.option("--progress/--no-progress", default=True, show_default=True, help="Live line with bytes and time left.")
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Start over: drop an interrupted run, replace an earlier merge at OUT when done.",
+)
+@click.option(
+    "--progress/--no-progress", default=True, show_default=True, help="Live line with bytes and time left."
+)
 def merge(config: str, out: Path, dry_run: bool, **options: Any) -> None:
     """Merge the models that CONFIG names into a new model at OUT.
 
-    CONFIG is a mergekit YAML or JSON file. OUT appears when it is complete; an interrupted merge is resumed by the same command.
+    CONFIG is a mergekit YAML or JSON file. OUT appears when it is complete; an interrupted merge is resumed
+    by the same command.
     """
     plan = _plan(config, **options)
     if dry_run:
@@ -56,8 +78,9 @@ def merge(config: str, out: Path, dry_run: bool, **options: Any) -> None:
         )
     timing = manifest.timings
     say(
-        f"{out}: {len(plan.tensors)} tensors, {plan.cost.write_bytes / 1e9:.2f} GB, merged with {plan.config.merge_method} "
-        f"from {len(plan.experts)} models in {timing['seconds']:.1f} s on {timing['executor']} x {timing['workers']}"
+        f"{out}: {len(plan.tensors)} tensors, {plan.cost.write_bytes / 1e9:.2f} GB, "
+        f"{plan.config.merge_method} of {len(plan.experts)} models in {timing['seconds']:.1f} s "
+        f"on {timing['executor']} x {timing['workers']}"
     )
     click.echo(str(out))
 
@@ -65,10 +88,21 @@ def merge(config: str, out: Path, dry_run: bool, **options: Any) -> None:
 @click.command(epilog="Example:  mergescale plan configs/merge/ties.yaml --cluster nodes=8,gpus=8,disk=5GBps")
 @click.argument("config")
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON on stdout.")
-@click.option("--cluster", "cluster_text", metavar="SPEC", help="Estimate for a described cluster: nodes=8,gpus=8,cpus=64,disk=5GBps.")
+@click.option(
+    "--cluster",
+    "cluster_text",
+    metavar="SPEC",
+    help="Estimate for a described cluster: nodes=8,gpus=8,cpus=64,disk=5GBps.",
+)
 @click.option("--memory", metavar="SIZE", help=_MEMORY_HELP)
 @click.option("--shard-size", metavar="SIZE", default="5GB", show_default=True, help="Largest output file.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where the arithmetic would run.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the arithmetic would run.",
+)
 def plan(config: str, as_json: bool, cluster_text: str | None, **options: Any) -> None:
     """Say what a merge would do and what it would cost, from headers alone."""
     _print_plan(_plan(config, cluster=cluster_text, **options), as_json)
@@ -139,7 +173,9 @@ def _plan(
     found = plan_merge(
         load_config(config),
         device=choose_device(device),
-        limits=limits_for(memory, workers, processes=executor == "ray" or address is not None, cluster=cluster),
+        limits=limits_for(
+            memory, workers, processes=executor == "ray" or address is not None, cluster=cluster
+        ),
         shard_size_bytes=parse_bytes(shard_size),
     )
     for note in found.notes:

@@ -35,10 +35,12 @@ def default_memory_bytes() -> int:
 
 
 def parse_bytes(text: str) -> int:
-    """"4GiB", "500MB", "1.5g" or plain bytes -> bytes. Raises InputError for anything else."""
+    """ "4GiB", "500MB", "1.5g" or plain bytes -> bytes. Raises InputError for anything else."""
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
     if match is None or float(match[1]) <= 0:
-        raise InputError("not a size", found=repr(text), expected="a number and a unit", hint="write for example 4GiB")
+        raise InputError(
+            "not a size", found=repr(text), expected="a number and a unit", hint="write for example 4GiB"
+        )
     scale = _UNITS[match[2]]
     if match[3] and match[2]:
         scale = 1024 ** ("kmgt".index(match[2]) + 1)
@@ -46,7 +48,9 @@ def parse_bytes(text: str) -> int:
 
 
 def choose_device(wanted: str) -> str:
-    """ "auto" -> "cuda" where torch sees a GPU, else "cpu". Raises InputError when "cuda" is asked for and absent."""
+    """ "auto" -> "cuda" where torch sees a GPU, else "cpu". Raises InputError when "cuda" is asked for and
+    absent.
+    """
     if wanted == "cpu" or (wanted == "auto" and not _has_gpu_driver()):
         return "cpu"
     import torch
@@ -62,4 +66,6 @@ def choose_device(wanted: str) -> str:
 
 def _has_gpu_driver() -> bool:
     """A cheap look that spares loading torch on machines without a GPU."""
-    return Path("/proc/driver/nvidia").exists() or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+    return (
+        Path("/proc/driver/nvidia").exists() or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+    )

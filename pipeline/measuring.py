@@ -1,4 +1,5 @@
-"""Rounds over the groups that must be measured before they are merged: order, fold, settle, until nothing is left to ask.
+"""Rounds over the groups that must be measured before they are merged: order, fold, settle, until nothing is
+left to ask.
 
 The driver's side of measure -> fold -> settle: it adds integers and never sees a weight.
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.fold import fold, unpack
+
 from pipeline.methods import load_method
 from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
 from pipeline.plan.plan import Group, MergePlan, Piece, UnitPlan
@@ -23,7 +25,7 @@ RunUnits = Callable[[Sequence[tuple[UnitPlan, UnitOrder]], str], Iterator[tuple[
 
 @dataclass
 class Settled:
-    """What is known about one group: totals, the scan rounds done, and each piece's running sums before it."""
+    """What is known about one group: totals, scan rounds done, and the running sums before each piece."""
 
     totals: Totals = field(default_factory=dict)
     scans: tuple[Round, ...] = ()
@@ -55,15 +57,25 @@ def settle_groups(plan: MergePlan, staging: Staging, run_units: RunUnits) -> dic
             for number, round_ in asking.items()
             for unit in units[number]
         ]
-        results = _results(orders, staging, run_units, "/".join(sorted({round_.name for round_ in asking.values()})))
+        results = _results(
+            orders, staging, run_units, "/".join(sorted({round_.name for round_ in asking.values()}))
+        )
         for number, round_ in asking.items():
             mine = [order.id for unit, order in orders if unit.group == number]
-            _settle(method, plan, plan.groups[number], settled[number], round_, [results[order_id] for order_id in mine])
+            _settle(
+                method,
+                plan,
+                plan.groups[number],
+                settled[number],
+                round_,
+                [results[order_id] for order_id in mine],
+            )
 
 
 def _order(plan: MergePlan, staging: Staging, unit: UnitPlan, known: Settled, round_: Round) -> UnitOrder:
     pieces = tuple(
-        PieceOrder(plan.tensors[piece.tensor], piece, known.totals, known.before(piece)) for piece in unit.pieces
+        PieceOrder(plan.tensors[piece.tensor], piece, known.totals, known.before(piece))
+        for piece in unit.pieces
     )
     return UnitOrder(
         id=f"{unit.id}-{round_.name}",

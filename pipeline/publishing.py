@@ -1,4 +1,6 @@
-"""Furnish the finished weights: index, companions, model card and manifest, the manifest last. Then it may be published."""
+"""Furnish the finished weights: index, companions, model card and manifest, the manifest last. Then it may be
+published.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def furnish(
             "executor": executor.name,
             "workers": executor.workers,
             "device": plan.device,
-            "units": [{"id": unit_id, **_brief(receipt)} for unit_id, receipt in sorted(staging.ledger.done.items())],
+            "units": [
+                {"id": unit_id, **_brief(receipt)} for unit_id, receipt in sorted(staging.ledger.done.items())
+            ],
         },
     )
     write_manifest(directory, manifest)
@@ -99,4 +103,3 @@ def _libraries() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-

@@ -1,6 +1,7 @@
 """MergePlan x Executor -> rounds -> receipts -> a published model. The story of a merge, and nothing else.
 
-Whatever kills this process, running the same command again continues; the output directory appears only when it is complete.
+Whatever kills this process, running the same command again continues; the output directory appears only when
+it is complete.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from cluster.contract import Executor, Outcome, Resources, Unit
 from cluster.progress import Progress
+
+from cluster.contract import Executor, Outcome, Resources, Unit
 from pipeline.checkpoint.commit import publish
 from pipeline.checkpoint.hub import fetch_weights
 from pipeline.checkpoint.manifest import Manifest
@@ -39,8 +41,9 @@ def run_merge(
     """Carry the plan out and publish the model at `out`; returns its manifest.
 
     An `out` that already holds this merge is returned at once; an
-    interrupted run is resumed; `fresh` starts over. Raises OutputError when `out` is taken, UnitError or RunError when
-    work failed (what is finished is kept), CheckpointError when tensors that must be equal are not.
+    interrupted run is resumed; `fresh` starts over. Raises OutputError when `out` is taken, UnitError or
+    RunError when work failed (what is finished is kept), CheckpointError when tensors that must be equal are
+    not.
     """
     out = Path(out)
     done = finished(plan, out, fresh)
@@ -78,7 +81,9 @@ class _Run:
             memory_bytes=plan.cost.memory_bytes + INTERPRETER_BYTES,
         )
 
-    def measure(self, orders: Sequence[tuple[UnitPlan, UnitOrder]], label: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def measure(
+        self, orders: Sequence[tuple[UnitPlan, UnitOrder]], label: str
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Run measuring orders; yields (order id, result) in finish order."""
         read_bytes = {order.id: unit.read_bytes for unit, order in orders}
         units = (self._unit(unit, order) for unit, order in orders)
@@ -91,7 +96,10 @@ class _Run:
         kept = self._kept()
         todo = [unit for unit in self.plan.units if unit.id not in kept]
         read_bytes = {unit.id: unit.read_bytes for unit in todo}
-        units = (self._unit(unit, self.order(unit, settled.get(-1 if unit.group is None else unit.group))) for unit in todo)
+        units = (
+            self._unit(unit, self.order(unit, settled.get(-1 if unit.group is None else unit.group)))
+            for unit in todo
+        )
         label = f"merging {self.plan.config.merge_method}"
         for outcome in self._outcomes(units, sum(read_bytes.values()), label, read_bytes):
             assert outcome.value is not None
@@ -101,7 +109,11 @@ class _Run:
         """Digest of every weight file, read back from the disk and checked against the receipts."""
         pieces = self._pieces_by_file()
         units = (
-            Unit(f"seal-{shard.name}", seal, {"path": str(self.staging.model / shard.name), "pieces": pieces[shard.name]})
+            Unit(
+                f"seal-{shard.name}",
+                seal,
+                {"path": str(self.staging.model / shard.name), "pieces": pieces[shard.name]},
+            )
             for shard in self.plan.shards
         )
         sizes = {f"seal-{shard.name}": shard.size_bytes for shard in self.plan.shards}
@@ -175,7 +187,9 @@ class _Run:
 
 
 def _failure(outcome: Outcome) -> Exception:
-    """The exception that ends the run: the user's own mistake as it is, anything else as a UnitError that names the unit."""
+    """The exception that ends the run: the user's own mistake as it is, anything else as a UnitError that
+    names the unit.
+    """
     fault = outcome.fault
     assert fault is not None
     if isinstance(fault.exception, MergescaleError | OSError):

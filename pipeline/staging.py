@@ -1,4 +1,5 @@
-"""The work directory of a running merge: beside the output, never looking like a model, resumable, fenced by fingerprint.
+"""The work directory of a running merge: beside the output, never looking like a model, resumable, fenced by
+fingerprint.
 
     OUT.mergescale/
     ├── plan.json               what is being built, from what (headers, sizes, times of change)
@@ -14,13 +15,14 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cluster.ledger import Ledger
+
 from pipeline.checkpoint.files import atomic_write, create_sized
-from pipeline.checkpoint.manifest import MANIFEST_NAME, Manifest, read_manifest
+from pipeline.checkpoint.manifest import MANIFEST_NAME, InputFile, Manifest, read_manifest
 from pipeline.config.load import canonical_json
 from pipeline.errors import OutputError, RunError
 from pipeline.plan.plan import MergePlan
@@ -36,7 +38,8 @@ def work_directory(out: Path) -> Path:
 def finished(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
     """The manifest of `out` when it already holds this very merge; None when there is work to do.
 
-    Raises OutputError when `out` holds anything else: another merge (unless `fresh`), or files that are not ours.
+    Raises OutputError when `out` holds anything else: another merge (unless `fresh`), or files that are not
+    ours.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -45,7 +48,9 @@ def finished(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
             "the output path is taken by something that mergescale did not make",
             where=str(out),
             expected="a directory that does not exist yet, is empty, or holds an earlier merge",
-            found="a file" if out.is_file() else f"{sum(1 for _ in out.iterdir())} entries and no {MANIFEST_NAME}",
+            found="a file"
+            if out.is_file()
+            else f"{sum(1 for _ in out.iterdir())} entries and no {MANIFEST_NAME}",
             hint="give another output directory",
         )
     if fresh:
@@ -71,7 +76,9 @@ class Staging:
         self.model = self.root / f"model-{plan.fingerprint[:12]}"
         self.partials = self.root / "partials"
         if fresh and self.root.exists():
-            Ledger.open(self.root / "receipts.jsonl", fingerprint=None).close()  # refuses while another driver works here
+            Ledger.open(
+                self.root / "receipts.jsonl", fingerprint=None
+            ).close()  # refuses while another driver works here
             shutil.rmtree(self.root)
         self._refuse_other_plan()
         self._enough_room()
@@ -95,7 +102,9 @@ class Staging:
                 create_sized(path, shard.size_bytes, shard.header)
 
     def _refuse_other_plan(self) -> None:
-        """An interrupted run of another plan, or of the same plan on files that changed since, is not continued."""
+        """An interrupted run of another plan, or of the same plan on files that changed since, is not
+        continued.
+        """
         path = self.root / "plan.json"
         if not path.exists():
             return
@@ -113,7 +122,11 @@ class Staging:
     def _enough_room(self) -> None:
         """The output must fit on its disk, less what an earlier attempt has already taken there."""
         parent = next(path for path in (self.out.parent, *self.out.absolute().parents) if path.exists())
-        taken = sum(path.stat().st_size for path in self.model.glob("*.safetensors")) if self.model.exists() else 0
+        taken = (
+            sum(path.stat().st_size for path in self.model.glob("*.safetensors"))
+            if self.model.exists()
+            else 0
+        )
         needed = sum(shard.size_bytes for shard in self.plan.shards) - taken
         free = shutil.disk_usage(parent).free
         if needed > free:
@@ -144,16 +157,21 @@ class Staging:
         shutil.rmtree(self.root)
 
 
-def input_records(plan: MergePlan) -> list[dict[str, Any]]:
+def input_records(plan: MergePlan) -> list[InputFile]:
     """Path, size and time of change of every input file."""
     return [
-        {"path": file.path, "size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns}
+        {
+            "path": file.path,
+            "size_bytes": file.size_bytes,
+            "header_digest": file.header_digest,
+            "mtime_ns": file.mtime_ns,
+        }
         for index in plan.indexes
         for file in index.files
     ]
 
 
-def _same_inputs(plan: MergePlan, held: list[dict[str, Any]], where: Path) -> None:
+def _same_inputs(plan: MergePlan, held: Sequence[InputFile], where: Path) -> None:
     """Files that changed since they were first read would give half of one model and half of another."""
     before = {record["path"]: (record["size_bytes"], record["mtime_ns"]) for record in held}
     for record in input_records(plan):
@@ -174,5 +192,6 @@ def explain(error: OSError, where: str) -> RunError:
     return RunError(
         "the disk is full" if full else f"the storage failed: {error.strerror or error}",
         where=str(error.filename or where),
-        hint=("free some space" if full else "mend the storage") + " and run the same command again: finished work is kept",
+        hint=("free some space" if full else "mend the storage")
+        + " and run the same command again: finished work is kept",
     )

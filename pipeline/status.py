@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.ledger import read_ledger
+
 from pipeline.checkpoint.manifest import MANIFEST_NAME, read_manifest
 from pipeline.errors import InputError
 from pipeline.staging import work_directory

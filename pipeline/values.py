@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DType:
-    """A storage type: `code` as safetensors spells it, `name` as torch spells it, `rank` its place in the file order."""
+    """A storage type: `code` as safetensors spells it, `name` as torch spells it, `rank` its place in the
+    file order.
+    """
 
     code: str
     name: str

@@ -51,7 +51,9 @@ def _droppable(indexes: Sequence[CheckpointIndex]) -> tuple[set[str], tuple[str,
     optional = {name for name in anywhere - everywhere if name.endswith(_OPTIONAL_SUFFIXES)}
     tied = all(index.config.get("tie_word_embeddings") for index in indexes)
     copies = {name for name in anywhere if tied and name in _TIED_NAMES}
-    notes = [f"{name} is left out: not every model stores it and it is recomputed" for name in sorted(optional)]
+    notes = [
+        f"{name} is left out: not every model stores it and it is recomputed" for name in sorted(optional)
+    ]
     notes += [f"{name} is left out: the config ties it to the input embedding" for name in sorted(copies)]
     return optional | copies, tuple(notes)
 
@@ -63,7 +65,8 @@ def _same_names(first: CheckpointIndex, other: CheckpointIndex, dropped: set[str
         return
     what, names = ("misses", missing) if missing else ("has extra", extra)
     raise CheckpointError(
-        f'model "{other.ref}" {what} tensor "{names[0]}"' + (f" and {len(names) - 1} more" if len(names) > 1 else ""),
+        f'model "{other.ref}" {what} tensor "{names[0]}"'
+        + (f" and {len(names) - 1} more" if len(names) > 1 else ""),
         where=other.directory,
         expected=f'the {len(first.tensors)} tensor names of "{first.ref}"',
         found=f"{len(missing)} missing, {len(extra)} extra: {', '.join((missing + extra)[:5])}",

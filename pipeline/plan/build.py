@@ -1,4 +1,5 @@
-"""Config + headers -> MergePlan. Deterministic; reads headers through `checkpoint.index` and never tensor bytes.
+"""Config + headers -> MergePlan. Deterministic; reads headers through `checkpoint.index` and never tensor
+bytes.
 
 Every mistake the user can make is found here, before any work starts.
 """
@@ -19,10 +20,11 @@ from pipeline.methods.contract import Method
 from pipeline.plan import cost, cut
 from pipeline.plan.align import Aligned, align, promote
 from pipeline.plan.plan import Group, Limits, MergePlan, Piece, Source, TensorPlan, UnitPlan
-from pipeline.plan.rules import experts_of, layer_position, settings_for
+from pipeline.plan.rules import count_layers, experts_of, layer_position, settings_for, unmatched_filters
 from pipeline.values import DTYPES, DTYPES_BY_NAME, DType, ModelRef, TensorSpec
 
-#: Raised when the arithmetic or the file form changes, so that an interrupted run of an older version is not continued.
+#: Raised when the arithmetic or the file form changes, so that an interrupted run of an older version is not
+#: continued.
 PLAN_VERSION = 1
 DEFAULT_SHARD_BYTES = 5_000_000_000
 DEFAULT_LIMITS = Limits(memory_bytes=2 << 30)
@@ -37,8 +39,8 @@ def plan_merge(
 ) -> MergePlan:
     """Plan a merge from headers alone.
 
-    `device` is "cpu" or "cuda". Raises ConfigError for what the config gets wrong and CheckpointError for models that do
-    not fit together, naming model, tensor and file.
+    `device` is "cpu" or "cuda". Raises ConfigError for what the config gets wrong and CheckpointError for
+    models that do not fit together, naming model, tensor and file.
     """
     method = load_method(config.merge_method, config.source)
     experts, base, companion = _read_indexes(config, method)
@@ -60,14 +62,16 @@ def plan_merge(
         groups=groups,
         units=units,
         cost=cost.total_cost(units, tensors, limits, device),
-        notes=(*config.notes, *notes),
+        notes=(*config.notes, *unmatched_filters(config, [tensor.spec.name for tensor in tensors]), *notes),
     )
 
 
 def _read_indexes(
     config: MergeConfig, method: Method
 ) -> tuple[tuple[CheckpointIndex, ...], CheckpointIndex | None, CheckpointIndex]:
-    """Headers of every expert, of the base where it takes part, and of the model that gives config and tokenizer."""
+    """Headers of every expert, of the base where it takes part, and of the model that gives config and
+    tokenizer.
+    """
     beside = Path(config.source).parent
     cache: dict[ModelRef, CheckpointIndex] = {}
 
@@ -92,7 +96,7 @@ def _place(
     specs = [TensorSpec(row.name, _out_dtype(row, config), row.shape) for row in rows]
     shards = lay_out(specs, shard_size_bytes)
     home = {name: shard for shard in shards for name in shard.offsets}
-    layers = _layer_count(rows)
+    layers = count_layers(row.name for row in rows)
     tensors = []
     for row, spec in zip(rows, specs, strict=True):
         sources = tuple(Source(entry.file, entry.start_byte, entry.spec.dtype) for entry in row.entries)
@@ -111,12 +115,6 @@ def _place(
             )
         )
     return tuple(tensors), shards
-
-
-def _layer_count(rows: Sequence[Aligned]) -> int:
-    """Number of layers, counted from the tensor names themselves; 1 where none is numbered."""
-    numbers = {int(part) for row in rows for part in row.name.split(".") if part.isdecimal()}
-    return max(numbers, default=0) + 1
 
 
 def _out_dtype(row: Aligned, config: MergeConfig) -> DType:
@@ -161,7 +159,9 @@ def _orders(
 def _groups(
     tensors: Sequence[TensorPlan], method: Method, limits: Limits, device: str, target: int
 ) -> tuple[tuple[Group, ...], list[list[Piece]]]:
-    """Groups to measure before merging: the whole model under model scope, else each tensor too big to be held."""
+    """Groups to measure before merging: the whole model under model scope, else each tensor too big to be
+    held.
+    """
     asking = [
         number
         for number, tensor in enumerate(tensors)
@@ -193,7 +193,7 @@ def _one_value(tensors: Sequence[TensorPlan], numbers: Sequence[int], method: Me
         for knob in method.knobs:
             if knob.in_totals and tensors[number].knobs[knob.name] != first.knobs[knob.name]:
                 raise ConfigError(
-                    f'"{knob.name}" must be the same for all tensors when the whole model is trimmed together',
+                    f'"{knob.name}" must be the same for all tensors when the whole model is trimmed at once',
                     where=f'tensors "{first.spec.name}" and "{tensors[number].spec.name}"',
                     expected=str(first.knobs[knob.name]),
                     found=str(tensors[number].knobs[knob.name]),
@@ -233,15 +233,16 @@ def _identity(
     device: str,
     shard_size_bytes: int,
 ) -> dict[str, Any]:
-    """All that the output bytes depend on, and nothing that they do not (no paths of files, no workers, no memory)."""
+    """All that the output bytes depend on, and nothing that they do not (no paths of files, no workers, no
+    memory).
+    """
 
     def model(index: CheckpointIndex) -> list[Any]:
         return [str(index.ref), [[file.size_bytes, file.header_digest] for file in index.files]]
 
-    described = {key: value for key, value in to_dict(config).items() if key not in ("source", "notes")}
     return {
         "version": PLAN_VERSION,
-        "config": described,
+        "config": to_dict(config),
         "method": method.name,
         "experts": [model(index) for index in experts],
         "base": None if base is None else model(base),

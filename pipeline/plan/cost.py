@@ -1,6 +1,7 @@
 """What a plan costs: bytes, peak memory of a worker, seconds. Arithmetic on headers; it measures nothing.
 
-The sizes below are shared with the workers: they decide how much is read, computed and held at a time, never what comes out.
+The sizes below are shared with the workers: they decide how much is read, computed and held at a time, never
+what comes out.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from pipeline.plan.plan import Cost, Limits, TensorPlan, UnitPlan
 
 #: What a process takes before it holds any data: interpreter, torch, numpy.
 INTERPRETER_BYTES = 400 << 20
-#: Elements the arithmetic sees at once: 1 MiB of fp32 an expert stays in a core's cache; a GPU wants far larger blocks.
+#: Elements the arithmetic sees at once: 1 MiB of fp32 an expert stays in a core's cache; a GPU wants far
+#: larger blocks.
 TILE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
-#: Elements read per source and written per call; a few MiB a call is where reading into a reused buffer is fastest.
+#: Elements read per source and written per call; a few MiB a call is where reading into a reused buffer is
+#: fastest.
 LOAD_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 24}
 #: fp32 temporaries a method may hold for a tile, in tiles, beside the experts and the base.
 _TEMPORARY_TILES = 12
@@ -39,11 +42,16 @@ def fits(tensor: TensorPlan, limits: Limits, device: str) -> bool:
     return resident + workspace_bytes(len(tensor.sources), device) <= limits.memory_bytes
 
 
-def enough_memory(tensors: Sequence[TensorPlan], limits: Limits, device: str) -> None:
-    """Raise InputError when a worker could not even stream: the bound is below its workspace and read buffers."""
+def least_bytes(tensors: Sequence[TensorPlan], device: str) -> int:
+    """Bytes without which a worker cannot even stream: its workspace and read buffers."""
     experts = max((len(tensor.sources) for tensor in tensors), default=0)
     widest = max((tensor.read_bytes_per_element for tensor in tensors), default=0)
-    least = workspace_bytes(experts, device) + stream_bytes(widest, device)
+    return workspace_bytes(experts, device) + stream_bytes(widest, device)
+
+
+def enough_memory(tensors: Sequence[TensorPlan], limits: Limits, device: str) -> None:
+    """Raise InputError when the bound is below `least_bytes`."""
+    least = least_bytes(tensors, device)
     if least > limits.memory_bytes:
         raise InputError(
             f"the memory bound is too small for {limits.workers} worker(s)",
@@ -66,7 +74,7 @@ def unit_seconds(read_bytes: int, write_bytes: int, inputs: int, traits: Traits,
 
 
 def total_cost(units: Sequence[UnitPlan], tensors: Sequence[TensorPlan], limits: Limits, device: str) -> Cost:
-    """The whole run: bytes read by all units, bytes written, a worker's peak, and seconds over all workers."""
+    """The whole run: bytes read and written by all units, a worker's peak, seconds over all workers."""
     experts = max((len(tensor.sources) for tensor in tensors), default=0)
     resident = max((_held_bytes(unit, tensors, device) for unit in units), default=0)
     return Cost(
@@ -84,6 +92,9 @@ def _held_bytes(unit: UnitPlan, tensors: Sequence[TensorPlan], device: str) -> i
         tensor = tensors[piece.tensor]
         whole = piece.numel * tensor.read_bytes_per_element
         held = max(
-            held, whole if piece.mode == "resident" else min(whole, stream_bytes(tensor.read_bytes_per_element, device))
+            held,
+            whole
+            if piece.mode == "resident"
+            else min(whole, stream_bytes(tensor.read_bytes_per_element, device)),
         )
     return held

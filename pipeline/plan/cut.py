@@ -1,7 +1,8 @@
 """Cut tensors into pieces and bundle pieces into units of work. Pure; the cut never changes the merged bytes.
 
-A unit should read enough to be worth a task and little enough to be lost: a few hundred MB. Pieces of a cut tensor begin at
-output offsets aligned to 1 MiB, so that two workers never share a page of a network file system.
+A unit should read enough to be worth a task and little enough to be lost: a few hundred MB. Pieces of a cut
+tensor begin at output offsets aligned to 1 MiB, so that two workers never share a page of a network file
+system.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _ALIGN_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Bundle:
-    """Pieces that go into one unit. `group`: index of the measured group, None for tensors that need no rounds before."""
+    """Pieces that go into one unit. `group`: index of the measured group, None for tensors that need no
+    rounds before.
+    """
 
     pieces: tuple[Piece, ...]
     group: int | None
@@ -31,7 +34,7 @@ def unit_bytes(total_read_bytes: int) -> int:
 
 
 def cut_tensor(tensor: TensorPlan, number: int, grain: int, target_bytes: int) -> list[Piece]:
-    """Streamed pieces of one tensor, each a multiple of `grain` elements and about `target_bytes` of input."""
+    """Streamed pieces of one tensor: multiples of `grain` elements, about `target_bytes` of input each."""
     numel = tensor.spec.numel
     most = max(grain, target_bytes // max(1, tensor.read_bytes_per_element))
     pieces: list[Piece] = []
@@ -46,7 +49,9 @@ def cut_tensor(tensor: TensorPlan, number: int, grain: int, target_bytes: int) -
 
 
 def _aligned_stop(tensor: TensorPlan, start: int, wanted: int, grain: int, numel: int) -> int:
-    """The nearest allowed cut at or below `wanted`: a multiple of the grain and, if one is in reach, of 1 MiB in the file."""
+    """The nearest allowed cut at or below `wanted`: a multiple of the grain and, if one is in reach, of 1 MiB
+    in the file.
+    """
     if wanted >= numel:
         return numel
     size = tensor.spec.dtype.size_bytes
@@ -58,7 +63,9 @@ def _aligned_stop(tensor: TensorPlan, start: int, wanted: int, grain: int, numel
     return min(start + grain, numel)
 
 
-def bundle(pieces: Iterable[Piece], tensors: Sequence[TensorPlan], group: int | None, target_bytes: int) -> Iterator[Bundle]:
+def bundle(
+    pieces: Iterable[Piece], tensors: Sequence[TensorPlan], group: int | None, target_bytes: int
+) -> Iterator[Bundle]:
     """Consecutive pieces together until they read `target_bytes`. A resident piece may exceed that alone."""
     batch: list[Piece] = []
     size = 0

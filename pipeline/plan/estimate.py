@@ -14,8 +14,9 @@ _DISK_BYTES_PER_S = 1.5e9
 def limits_for(memory: str | None, workers: int | None, *, processes: bool, cluster: str | None) -> Limits:
     """Limits of one worker. `memory` is for all workers of this machine together, interpreters included.
 
-    `processes`: each worker is a process of its own (Ray) and pays for its own interpreter. `cluster` describes machines
-    that are not here and overrides the rest. Raises InputError for unreadable sizes and unknown keys.
+    `processes`: each worker is a process of its own (Ray) and pays for its own interpreter. `cluster`
+    describes machines that are not here and overrides the rest. Raises InputError for unreadable sizes and
+    unknown keys.
     """
     if cluster is not None:
         return _described(cluster, memory)
@@ -26,7 +27,7 @@ def limits_for(memory: str | None, workers: int | None, *, processes: bool, clus
 
 
 def _described(text: str, memory: str | None) -> Limits:
-    """ "nodes=8,gpus=8,disk=5GBps": one worker a GPU (or a CPU where there is none), the disk shared by all."""
+    """ "nodes=8,gpus=8,disk=5GBps": one worker a GPU (or a CPU where there is none), one disk for all."""
     given: dict[str, str] = {}
     for part in text.split(","):
         key, found, value = part.partition("=")
@@ -41,7 +42,11 @@ def _described(text: str, memory: str | None) -> Limits:
         given[key.strip()] = value.strip()
     nodes = _count(given.get("nodes", "1"), "nodes")
     each = _count(given.get("gpus") or given.get("cpus") or "1", "gpus")
-    disk = parse_bytes(given["disk"].lower().removesuffix("ps").removesuffix("/s")) if "disk" in given else _DISK_BYTES_PER_S
+    disk = (
+        parse_bytes(given["disk"].lower().removesuffix("ps").removesuffix("/s"))
+        if "disk" in given
+        else _DISK_BYTES_PER_S
+    )
     node_memory = parse_bytes(memory or given.get("memory", "256GiB"))
     return Limits((node_memory - INTERPRETER_BYTES * each) // each, nodes * each, disk / (nodes * each))
 
@@ -63,12 +68,12 @@ def as_text(plan: MergePlan) -> str:
         f"base        {plan.base.ref if plan.base else 'not used'}",
         *(f"expert      {index.ref}" for index in plan.experts),
         f"companions  config and tokenizer from {facts['companions_from']}",
-        f"tensors     {facts['tensors']} ({facts['parameters'] / 1e6:.2f}M parameters, {copied} copied unmerged)",
+        f"tensors     {facts['tensors']} ({facts['parameters'] / 1e6:.2f}M parameters), {copied} copied",
         f"output      {len(plan.shards)} file(s), {plan.cost.write_bytes / 1e9:.3f} GB",
         f"work        {facts['units']} units, {held} tensors held whole, {streamed} pieces streamed, "
         f"{facts['measured_groups']} groups measured first",
         f"reading     {plan.cost.read_bytes / 1e9:.3f} GB",
-        f"memory      {plan.cost.memory_bytes / 2**20:.0f} MiB of buffers a worker, {plan.limits.workers} worker(s)",
+        f"memory      {plan.cost.memory_bytes / 2**20:.0f} MiB of buffers x {plan.limits.workers} worker(s)",
         f"time        about {plan.cost.seconds:.0f} s",
         f"plan        {plan.fingerprint}",
     ]

@@ -1,7 +1,8 @@
 """The merge plan: everything decided before a byte of weights is read. Frozen values only; it runs nothing.
 
-A plan is a lock file. Workers decide nothing: which bytes to read, what to do with them and where the result goes all stand
-here, and `fingerprint` names what the output bytes depend on. How the work is cut (pieces, units) does not change the bytes.
+A plan is a lock file. Workers decide nothing: which bytes to read, what to do with them and where the result
+goes all stand here, and `fingerprint` names what the output bytes depend on. How the work is cut (pieces,
+units) does not change the bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pipeline.values import DType, TensorSpec
 
 @dataclass(frozen=True)
 class Source:
-    """Where one model keeps one tensor: a file, the absolute offset of its first byte, and its storage type."""
+    """Where one model keeps one tensor: file, absolute offset of its first byte, storage type."""
 
     file: str
     start_byte: int
@@ -27,10 +28,12 @@ class Source:
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """One output tensor. "merge" runs the method; "copy" is for tensors that are not floats and must be equal.
+    """One output tensor. "merge" runs the method; "copy" is for tensors that are not floats and must be
+    equal.
 
     `sources` holds the experts in the config's order; `base` is None where the method ignores it.
-    `compute` is the torch name of the arithmetic's type; `spec` is what is written, at `start_byte` of file `file`.
+    `compute` is the torch name of the arithmetic's type; `spec` is what is written, at `start_byte` of file
+    `file`.
     """
 
     spec: TensorSpec
@@ -74,7 +77,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class UnitPlan:
-    """Pieces that one worker handles in one go. `group` is the index of the measured group they belong to, or None."""
+    """Pieces that one worker handles in one go. `group` is the index of the measured group they belong to, or
+    None.
+    """
 
     id: str
     pieces: tuple[Piece, ...]
@@ -115,7 +120,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class MergePlan:
-    """All of it. `inputs` are the experts in order, `base` the base's index, `companion` the model that gives config and tokenizer."""
+    """All of it. `inputs` are the experts in order, `base` the base's index, `companion` the model that gives
+    config and tokenizer.
+    """
 
     config: MergeConfig
     fingerprint: str

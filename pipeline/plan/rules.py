@@ -32,10 +32,10 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)(?:\.|$)")
 
 
 def settings_for(config: MergeConfig, method: Method, tensor_name: str, position: float) -> dict[str, Any]:
-    """The resolved knobs of one tensor: one value an expert (a tuple) for "model" knobs, a scalar for "global".
+    """The resolved knobs of one tensor: a tuple (one value an expert) for "model" knobs, else a scalar.
 
-    `position` runs from 0 (first layer) to 1 (last), see `layer_position`. Raises ConfigError naming the tensor
-    and the model where a knob without a default has no rule that matches.
+    `position` runs from 0 (first layer) to 1 (last), see `layer_position`. Raises ConfigError naming the
+    tensor and the model where a knob without a default has no rule that matches.
     """
     experts = experts_of(config, method)
     settings: dict[str, Any] = {}

@@ -1,7 +1,8 @@
 """Where the arithmetic runs: raw input bytes -> Block -> raw output bytes, on the CPU or on a CUDA device.
 
-A lane converts to the compute dtype on the way in and casts once on the way out. On CUDA the bytes go through pinned buffers
-and a copy stream, so that the next tile travels while this one is computed. It knows no files and no method.
+A lane converts to the compute dtype on the way in and casts once on the way out. On CUDA the bytes go through
+pinned buffers and a copy stream, so that the next tile travels while this one is computed. It knows no files
+and no method.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.methods.contract import Block
+from pipeline.methods.parts.deltas import canonical_nan_
 from pipeline.plan.cost import LOAD_ELEMENTS, TILE_ELEMENTS
 from pipeline.values import DType
 from pipeline.work.reading import Bytes, Load
@@ -21,7 +23,9 @@ from pipeline.work.reading import Bytes, Load
 
 @dataclass(frozen=True)
 class Staged:
-    """A tile on its way to the device: one typed 1-D tensor an input, base first; `ready` is a CUDA event or None."""
+    """A tile on its way to the device: one typed 1-D tensor an input, base first; `ready` is a CUDA event or
+    None.
+    """
 
     load: Load
     start: int
@@ -66,8 +70,10 @@ class CpuLane:
         return _block(staged, models, rows)
 
     def store(self, merged_N: Tensor, dtype: DType, out: Bytes) -> None:
-        """Cast once to the storage type, into `out`."""
-        torch.from_numpy(out).view(torch_dtype(dtype)).copy_(merged_N)
+        """Cast once to the storage type, into `out`. A cast may change a NaN's pattern: it is made standard."""
+        stored_N = torch.from_numpy(out).view(torch_dtype(dtype)).copy_(merged_N)
+        if stored_N.dtype != merged_N.dtype:
+            canonical_nan_(stored_N)
 
     def settle(self) -> None:
         """Return when everything stored has arrived and no buffer is being read; on a CPU that is now."""
@@ -87,13 +93,13 @@ class CpuLane:
 
 
 class CudaLane(CpuLane):
-    """The same on a GPU: pinned host buffers, copies on their own stream, one tile ahead of the arithmetic."""
+    """The same on a GPU: pinned host buffers, copies on a stream of their own, one tile ahead."""
 
     device = "cuda"
 
     def __init__(self) -> None:
         super().__init__()
-        self._copies = torch.cuda.Stream()
+        self._copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own gap
 
     def allocate(self, size_bytes: int) -> Bytes:
         """A page-locked buffer, so that copies can run beside the arithmetic."""
@@ -104,7 +110,7 @@ class CudaLane(CpuLane):
         """Start the copies to the device and return at once."""
         with torch.cuda.stream(self._copies):
             inputs = tuple(view.to("cuda", non_blocking=True) for view in self._views(load, start, stop))
-            ready = torch.cuda.Event()
+            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's own gap
             ready.record(self._copies)
         return Staged(load, start, stop, inputs, ready)
 
@@ -120,7 +126,7 @@ class CudaLane(CpuLane):
     def store(self, merged_N: Tensor, dtype: DType, out: Bytes) -> None:
         """Cast on the device and start the copy back."""
         host = torch.from_numpy(out).view(torch_dtype(dtype))
-        host.copy_(merged_N.to(torch_dtype(dtype)), non_blocking=True)
+        host.copy_(canonical_nan_(merged_N.to(torch_dtype(dtype))), non_blocking=True)
 
     def settle(self) -> None:
         """Wait for all copies in both directions."""

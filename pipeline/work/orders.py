@@ -26,8 +26,8 @@ class PieceOrder:
 class UnitOrder:
     """All that one unit of work needs to know. `round` is set when the unit measures instead of merging.
 
-    `directory` holds the pre-sized output files; `memory_bytes` bounds the raw input bytes held at once; `scans` are the
-    scan rounds already done, whose partials are recounted tile by tile.
+    `directory` holds the pre-sized output files; `memory_bytes` bounds the raw input bytes held at once;
+    `scans` are the scan rounds already done, whose partials are recounted tile by tile.
     """
 
     id: str

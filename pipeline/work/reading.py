@@ -1,7 +1,8 @@
-"""Read the inputs of a unit ahead of the arithmetic, into two reused buffers. Bounded; it never looks at a value.
+"""Read the inputs of a unit ahead of the arithmetic, into two reused buffers. Bounded; it never looks at a
+value.
 
-A *load* is a run of elements of one tensor from every input at once. While one load is computed the next is read, unless both
-together would exceed the memory bound; then they take turns.
+A *load* is a run of elements of one tensor from every input at once. While one load is computed the next is
+read, unless both together would exceed the memory bound; then they take turns.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Load:
-    """A filled request: raw bytes of each input, in the order of `TensorPlan.inputs`. Valid until the next one is asked for."""
+    """A filled request: raw bytes of each input, in the order of `TensorPlan.inputs`. Valid until the next
+    one is asked for.
+    """
 
     request: Request
     raw: tuple[Bytes, ...]
@@ -64,7 +67,7 @@ class Buffers:
         self._slots: list[Bytes | None] = [None, None]
 
     def take(self, slot: int, size_bytes: int, limit_bytes: int) -> Bytes:
-        """At least `size_bytes` in `slot`; the other slot is given up first when both would exceed the limit."""
+        """At least `size_bytes` in `slot`; the other slot is given up first if both exceed the limit."""
         held = self._slots[slot]
         if held is None or held.size < size_bytes:
             self._slots[slot] = None
@@ -75,10 +78,10 @@ class Buffers:
         return held
 
 
-def load_all(
-    wanted: Sequence[Request], buffers: Buffers, limit_bytes: int
-) -> Iterator[Load]:
-    """Fill the requests in order, one ahead where the limit allows. Raises OSError naming the file that cannot be read."""
+def load_all(wanted: Sequence[Request], buffers: Buffers, limit_bytes: int) -> Iterator[Load]:
+    """Fill the requests in order, one ahead where the limit allows. Raises OSError naming the file that
+    cannot be read.
+    """
     with OpenFiles() as files, ThreadPoolExecutor(1, "read") as pool:
         ahead: Future[Load] | None = None
         for number, request in enumerate(wanted):
@@ -97,7 +100,7 @@ def _fill(request: Request, files: OpenFiles, buffers: Buffers, slot: int, limit
     for source, size in zip(request.order.tensor.inputs, request.sizes, strict=True):
         view = buffer[at : at + size]
         offset = source.start_byte + request.start * source.dtype.size_bytes
-        read_into(files.reading(source.file), memoryview(view), offset)
+        read_into(files.reading(source.file), view.data, offset)
         raw.append(view)
         at += _aligned(size)
     return Load(request, tuple(raw))

@@ -2,8 +2,9 @@
 
 Shape legend: E experts, N elements of a tile.
 
-Tiles are visited in canonical order, so a scan's running sum is at hand: after each tile the partials of the scan rounds
-already done are counted again and added. They are integers, so the result does not depend on where tiles begin.
+Tiles are visited in canonical order, so a scan's running sum is at hand: after each tile the partials of the
+scan rounds already done are counted again and added. They are integers, so the result does not depend on
+where tiles begin.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from cluster.fold import fold
 from torch import Tensor
 
-from cluster.fold import fold
 from pipeline.methods.contract import Block, Method, Partial, Round, Scope, Totals
 from pipeline.work.lanes import CpuLane
 from pipeline.work.reading import Load
@@ -21,7 +22,9 @@ from pipeline.work.reading import Load
 
 @dataclass
 class Walk:
-    """A load, the method, and what is known about the scope so far. `before` moves on with every tile visited."""
+    """A load, the method, and what is known about the scope so far. `before` moves on with every tile
+    visited.
+    """
 
     lane: CpuLane
     method: Method
@@ -32,7 +35,7 @@ class Walk:
     scans: tuple[Round, ...]
 
     def tiles(self) -> Iterator[tuple[int, int, Block]]:
-        """(start, stop, block) of each tile in order, counted within the load; the next one is staged ahead."""
+        """(start, stop, block) of each tile in order, counted within the load; one is staged ahead."""
         request = self.load.request
         bounds = _bounds(request.stop - request.start, self.lane.tile_elements)
         staged = self.lane.stage(self.load, *bounds[0])

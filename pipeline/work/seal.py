@@ -16,10 +16,11 @@ _CHUNK_BYTES = 4 << 20
 
 
 def seal(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Digest of a whole output file (`payload["path"]`), read once; every piece in it must have its receipt's digest.
+    """Digest of a whole output file (`payload["path"]`), read once; every piece in it must have its receipt's
+    digest.
 
-    `payload["pieces"]` lists (first byte, end byte, digest) in file order, without overlap. Raises VerifyError naming the
-    file and the byte range that differs.
+    `payload["pieces"]` lists (first byte, end byte, digest) in file order, without overlap. Raises
+    VerifyError naming the file and the byte range that differs.
     """
     path: str = payload["path"]
     whole, buffer, at = xxhash.xxh3_128(), bytearray(_CHUNK_BYTES), 0

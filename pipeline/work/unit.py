@@ -1,6 +1,8 @@
-"""One unit of work, where arithmetic meets files: read, measure or merge, write, report. Runs in a worker; decides nothing.
+"""One unit of work, where arithmetic meets files: read, measure or merge, write, report. Runs in a worker;
+decides nothing.
 
-The same order gives the same bytes at the same offsets however often it runs, so two overlapping attempts do no harm.
+The same order gives the same bytes at the same offsets however often it runs, so two overlapping attempts do
+no harm.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 import xxhash
-
 from cluster.fold import fold, pack
+
 from pipeline.errors import CheckpointError
 from pipeline.methods import load_method
 from pipeline.methods.contract import Partial, Scope
@@ -33,9 +35,9 @@ _own = threading.local()
 def run_unit(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out `payload["order"]`, a UnitOrder.
 
-    Returns a merge unit's receipt, or a measuring unit's packed partials, as plain data. Torch's own threads are switched
-    off in this process: parallelism comes from units. Raises CheckpointError where inputs that must be equal are not,
-    OSError where the storage fails.
+    Returns a merge unit's receipt, or a measuring unit's packed partials, as plain data. Torch's own threads
+    are switched off in this process: parallelism comes from units. Raises CheckpointError where inputs that
+    must be equal are not, OSError where the storage fails.
     """
     order: UnitOrder = payload["order"]
     if torch.get_num_threads() != 1:
@@ -48,6 +50,7 @@ def _merge(order: UnitOrder) -> dict[str, Any]:
     began, clock = time.perf_counter(), Clock()
     lane, buffers = _tools(order.device)
     digests: dict[str, Any] = {}
+    passed: dict[str, Partial] = {}
     read_bytes = 0
     with Output(Path(order.directory), lane, clock) as output:
         for load in _loads(order, lane, buffers, clock):
@@ -57,10 +60,11 @@ def _merge(order: UnitOrder) -> dict[str, Any]:
             if load.request.order.tensor.action == "copy":
                 output.copy(load, _all_equal(load, order.models), digest)
             else:
-                walk = _walk(order, lane, load)
+                walk = _walk(order, lane, load, passed)
                 if load.request.order.piece.mode == "resident":
                     walk.settle(Scope(load.request.order.tensor.spec.numel))
                 output.merge(walk, digest)
+                passed[key] = walk.before
             lane.settle()
             clock.compute_s += time.perf_counter() - mark - (clock.write_s - waited)
             read_bytes += sum(load.request.sizes)
@@ -81,16 +85,15 @@ def _measure(order: UnitOrder) -> dict[str, Any]:
     began, clock = time.perf_counter(), Clock()
     lane, buffers = _tools(order.device)
     partials: dict[str, Partial] = {}
-    before: dict[str, Partial] = {}
+    passed: dict[str, Partial] = {}
     read_bytes = 0
     for load in _loads(order, lane, buffers, clock):
         piece = load.request.order
         key = piece_key(piece) if order.round.scan else "all"
-        walk = _walk(order, lane, load)
-        walk.before = before.get(piece_key(piece), piece.before)
+        walk = _walk(order, lane, load, passed)
         partial = walk.measure(order.round)
         lane.settle()
-        before[piece_key(piece)] = walk.before
+        passed[piece_key(piece)] = walk.before
         partials[key] = fold(partials[key], partial) if key in partials else partial
         read_bytes += sum(load.request.sizes)
     return {
@@ -125,7 +128,8 @@ def _loads(order: UnitOrder, lane: CpuLane, buffers: Buffers, clock: Clock) -> I
         yield load
 
 
-def _walk(order: UnitOrder, lane: CpuLane, load: Load) -> Walk:
+def _walk(order: UnitOrder, lane: CpuLane, load: Load, passed: Mapping[str, Partial]) -> Walk:
+    """A walk over one load; `passed` holds the running sums of pieces whose earlier loads are done."""
     piece: PieceOrder = load.request.order
     return Walk(
         lane=lane,
@@ -133,20 +137,21 @@ def _walk(order: UnitOrder, lane: CpuLane, load: Load) -> Walk:
         models=order.models,
         load=load,
         totals=piece.totals,
-        before=piece.before,
+        before=passed.get(piece_key(piece), piece.before),
         scans=order.scans,
     )
 
 
 def _all_equal(load: Load, models: tuple[str, ...]) -> int:
     """Check that every input holds the same bytes; returns the index of the one to copy."""
-    names = models if load.request.order.tensor.base is None else ("the base model", *models)
+    tensor = load.request.order.tensor
+    names = models if tensor.base is None else ("the base model", *models)
     for name, raw in zip(names, load.raw, strict=True):
         if not np.array_equal(raw, load.raw[0]):
             raise CheckpointError(
-                f'tensor "{load.request.order.tensor.spec.name}" is not a float tensor and differs between models',
+                f'tensor "{tensor.spec.name}" is not a float tensor and differs between models',
                 where=f'model "{name}"',
-                expected=f"the same {load.request.order.tensor.spec.dtype.name} values in every model",
+                expected=f"the same {tensor.spec.dtype.name} values in every model",
                 found="different values",
                 hint="quantised checkpoints cannot be merged: dequantise the models first",
             )

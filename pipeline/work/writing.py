@@ -1,4 +1,5 @@
-"""Lay merged bytes down at their place in the pre-sized output files, beside the arithmetic. It knows no method.
+"""Lay merged bytes down at their place in the pre-sized output files, beside the arithmetic. It knows no
+method.
 
 Two output buffers take turns: one is filled while the other is digested and written.
 """
@@ -22,7 +23,9 @@ from pipeline.work.rounds import Walk
 
 
 class Output:
-    """The output files of one unit. Leaving the context waits for the last write and raises what went wrong with it."""
+    """The output files of one unit. Leaving the context waits for the last write and raises what went wrong
+    with it.
+    """
 
     def __init__(self, directory: Path, lane: CpuLane, clock: Clock) -> None:
         self._directory, self._lane, self._clock = directory, lane, clock
@@ -34,7 +37,7 @@ class Output:
         self.written_bytes = 0
 
     def merge(self, walk: Walk, digest: Any) -> None:
-        """Apply the method to every tile of the walk's load; write as many tiles at a time as a buffer holds."""
+        """Apply the method to every tile of the walk's load; write as many at a time as a buffer holds."""
         tensor, first = walk.load.request.order.tensor, walk.load.request.start
         size = tensor.spec.dtype.size_bytes
         end = walk.load.request.stop - first
@@ -44,10 +47,16 @@ class Output:
         def visit(start: int, stop: int, merged_N: Tensor) -> None:
             nonlocal filled_from
             buffer = self._buffer(room * size)
-            self._lane.store(merged_N, tensor.spec.dtype, buffer[(start - filled_from) * size : (stop - filled_from) * size])
+            self._lane.store(
+                merged_N,
+                tensor.spec.dtype,
+                buffer[(start - filled_from) * size : (stop - filled_from) * size],
+            )
             if stop == end or stop + self._lane.tile_elements - filled_from > room:
                 self._lane.settle()
-                self._submit(tensor, buffer[: (stop - filled_from) * size], (first + filled_from) * size, digest)
+                self._submit(
+                    tensor, buffer[: (stop - filled_from) * size], (first + filled_from) * size, digest
+                )
                 filled_from = stop
 
         walk.apply(visit)
@@ -81,7 +90,7 @@ class Output:
 
     def _write(self, path: str, data: Bytes, offset_bytes: int, digest: Any) -> None:
         digest.update(data)
-        write_from(self._files.writing(path), memoryview(data), offset_bytes)
+        write_from(self._files.writing(path), data.data, offset_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -97,4 +106,3 @@ class Output:
             for pending in self._pending:
                 if pending is not None:
                     pending.result()
-

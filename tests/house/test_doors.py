@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 WINGS = ("pipeline", "cluster", "evals")
 FILES = sorted(path for wing in WINGS for path in (ROOT / wing).rglob("*.py"))
 
-#: Room -> rooms it may import. The longest matching prefix names a module's room. A room may always import itself.
+#: Room -> rooms it may import. The longest matching prefix names a module's room. A room may always import
+# itself.
 DOORS: dict[str, tuple[str, ...]] = {
     "pipeline": ("pipeline.config", "pipeline.plan", "pipeline.run", "cluster.contract"),
     "pipeline.values": (),
@@ -54,7 +55,8 @@ DOORS: dict[str, tuple[str, ...]] = {
         "cluster.contract", "cluster.progress",
     ),
 }  # fmt: skip
-#: Command-line modules may import their own wing and the wings left of it; nothing imports them but the front door.
+#: Command-line modules may import their own wing and the wings left of it; nothing imports them but the front
+# door.
 CLIS = {
     "cluster.cli": ("cluster",),
     "pipeline.cli": ("pipeline", "cluster"),
@@ -68,8 +70,8 @@ CLIS = {
 FENCED = {
     "ray": ("cluster.on_ray", "cluster.check", "cluster.submit", "cluster.embedded"),
     "lm_eval": ("evals.harness",),
-    "torch": ("pipeline.methods", "pipeline.work", "pipeline.machine", "pipeline.training", "evals.harness", "evals.demo"),
-    "transformers": ("pipeline.training", "evals.harness", "evals.demo"),
+    "torch": ("pipeline.methods", "pipeline.work", "pipeline.machine", "pipeline.training", "evals.harness",
+    "evals.demo"), "transformers": ("pipeline.training", "evals.harness", "evals.demo"),
     "gguf": ("evals.demo",),
     "click": tuple(CLIS),
     "deepspeed": (),
@@ -84,7 +86,9 @@ def module_name(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
-    """(dotted name, line) of every import in a file, of `module:attribute` strings too; TYPE_CHECKING ones as well."""
+    """(dotted name, line) of every import in a file, of `module:attribute` strings too; TYPE_CHECKING ones as
+    well.
+    """
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -95,7 +99,10 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
                 yield f"{node.module}.{alias.name}", node.lineno
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and ":" in node.value:
             module = node.value.split(":")[0]
-            if module.startswith(tuple(f"{wing}." for wing in WINGS)) and module.replace(".", "_").isidentifier():
+            if (
+                module.startswith(tuple(f"{wing}." for wing in WINGS))
+                and module.replace(".", "_").isidentifier()
+            ):
                 yield module, node.lineno
 
 
@@ -129,7 +136,9 @@ def test_fenced_libraries_stay_in_their_rooms(path: Path) -> None:
     module = module_name(path)
     for name, line in imports(path):
         owners = FENCED.get(name.split(".")[0])
-        assert owners is None or under(module, owners), f"{path.relative_to(ROOT)}:{line} imports {name} outside {owners}"
+        assert owners is None or under(module, owners), (
+            f"{path.relative_to(ROOT)}:{line} imports {name} outside {owners}"
+        )
 
 
 def test_every_room_exists() -> None:

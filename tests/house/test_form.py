@@ -53,7 +53,9 @@ def test_public_functions_are_documented(path: Path) -> None:
         if isinstance(node, ast.Module | ast.ClassDef):
             for child in node.body:
                 if isinstance(child, Function | ast.ClassDef) and not child.name.startswith("_"):
-                    assert ast.get_docstring(child), f"{relative(path)}:{child.lineno} {child.name} has no docstring"
+                    assert ast.get_docstring(child), (
+                        f"{relative(path)}:{child.lineno} {child.name} has no docstring"
+                    )
 
 
 @pytest.mark.parametrize("path", TESTS, ids=relative)
@@ -71,7 +73,9 @@ def test_errors_are_not_swallowed(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f"{relative(path)}:{node.lineno} bare except"
-            assert not all(isinstance(line, ast.Pass) for line in node.body), f"{relative(path)}:{node.lineno} silent except"
+            assert not all(isinstance(line, ast.Pass) for line in node.body), (
+                f"{relative(path)}:{node.lineno} silent except"
+            )
 
 
 def test_numeric_rooms_never_log() -> None:

@@ -1,4 +1,6 @@
-"""How the house opens: every module alone, help without heavy imports, configs that plan, a README that is true."""
+"""How the house opens: every module alone, help without heavy imports, configs that plan, a README that is
+true.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,16 @@ from pipeline.plan.build import plan_merge
 from tests.helpers.models import write_model
 
 ROOT = Path(__file__).parents[2]
-MERGE_CONFIGS = sorted((ROOT / "configs" / "merge").glob("*.yaml")) + sorted((ROOT / "configs" / "demo").glob("merge-*.yaml"))
+MERGE_CONFIGS = sorted((ROOT / "configs" / "merge").glob("*.yaml")) + sorted(
+    (ROOT / "configs" / "demo").glob("merge-*.yaml")
+)
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter, warnings as errors."""
-    return subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
 
 
 def test_every_module_imports_alone() -> None:
@@ -34,8 +40,8 @@ def test_every_module_imports_alone() -> None:
     ]
     code = f"""
 import importlib, os, sys
-import numpy, click, pydantic, yaml, xxhash, rich.progress, torch        # shared by the children: only our own modules are under test
-for module in {modules!r}:
+import numpy, click, pydantic, yaml, xxhash, rich.progress, torch        # shared by the children: only our
+own modules are under test for module in {modules!r}:
     child = os.fork()
     if child == 0:
         try:
@@ -77,7 +83,9 @@ def test_shipped_merge_configs_plan(path: Path, tmp_path: Path, monkeypatch: pyt
     """Every merge config that we ship loads strictly and plans against models of one shape."""
     monkeypatch.chdir(tmp_path)
     config = load_config(path)
-    named = {str(entry.model) for entry in config.models} | ({str(config.base_model)} if config.base_model else set())
+    named = {str(entry.model) for entry in config.models} | (
+        {str(config.base_model)} if config.base_model else set()
+    )
     for name in named:
         write_model(tmp_path / name)
     plan = plan_merge(config)

@@ -1,0 +1,110 @@
+"""Nanoseconds per merged element of every method's arithmetic alone: one thread, no files.
+
+    python -m benchmarks.methods [--experts 8] [--block 262144] [--blocks 8] [--only ties] [--passes 3] [--stored bfloat16]
+
+Times are CPU time of this thread, each stage the best of some passes over a tensor of `blocks` blocks; rounds are settled over the
+whole tensor, as in a merge. Inputs are drawn around a base with standard deviation 0.02 (deltas 0.001), rounded to the
+stored type, and given in fp32: experts stored in bfloat16 have many equal magnitudes, so trimming needs its scan.
+Prints one line a case: every round's time, apply's, and the sum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.methods import load_method
+from pipeline.methods.contract import Block, Method, Partial, Scope, Totals
+
+CASES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("linear", {}),
+    ("task_arithmetic", {"lambda": 0.4}),
+    ("ties", {"density": 1.0}),
+    ("ties", {"density": 0.2}),
+    ("ties", {"density": 0.2, "rescale": True}),
+    ("dare_linear", {"density": 0.2, "rescale": "expectation"}),
+    ("dare_linear", {"density": 0.2}),
+    ("dare_ties", {"density": 0.2, "rescale": "expectation"}),
+    ("dare_ties", {"density": 0.2}),
+    ("dare_ties", {"density": 0.2, "rescale": "expectation", "trim_density": 0.2}),
+)
+
+
+def main() -> None:
+    """Time the cases that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experts", type=int, default=8)
+    parser.add_argument("--block", type=int, default=1 << 18, help="elements of one block")
+    parser.add_argument("--blocks", type=int, default=8)
+    parser.add_argument("--only", default="", help="methods whose name begins so")
+    parser.add_argument("--stored", default="bfloat16", help="type the inputs were stored in")
+    parser.add_argument("--passes", type=int, default=3)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}, 1 thread")
+    print(f"{args.experts} experts stored as {args.stored}, {args.blocks} blocks of {args.block}; ns per element")
+    blocks = make_blocks(args.experts, args.block, args.blocks, getattr(torch, args.stored))
+    for name, chosen in CASES:
+        if name.startswith(args.only):
+            times = best(partial(run, load_method(name), chosen, blocks), args.passes)
+            stages = "  ".join(f"{stage} {ns:.1f}" for stage, ns in times.items())
+            print(f"{name:<16}{str(chosen):<75}{sum(times.values()):7.1f}   {stages}", flush=True)
+
+
+def make_blocks(experts: int, size: int, count: int, stored: torch.dtype) -> list[Block]:
+    """Blocks of one tensor, in fp32."""
+    generator = torch.Generator().manual_seed(0)
+    base_N = torch.randn(size * count, generator=generator).mul_(0.02)
+    noise_EN = torch.randn(experts, size * count, generator=generator).mul_(0.001)
+    experts_EN = noise_EN.add_(base_N).to(stored).float()
+    base_N = base_N.to(stored).float()
+    models = tuple(f"model-{e}" for e in range(experts))
+    return [
+        Block("w", start, base_N[start : start + size].clone(), experts_EN[:, start : start + size].clone(), models)
+        for start in range(0, size * count, size)
+    ]
+
+
+def run(method: Method, chosen: dict[str, Any], blocks: list[Block]) -> dict[str, float]:
+    """Stage -> nanoseconds per element of one pass over all blocks."""
+    experts = len(blocks[0].models)
+    knobs = {knob.name: knob.default for knob in method.knobs} | {"weight": 1.0} | chosen
+    knobs |= {k.name: (knobs[k.name],) * experts for k in method.knobs if k.scope == "model"}
+    numel = sum(block.experts_EN.shape[1] for block in blocks)
+    totals: Totals = {}
+    before: list[Partial] = [{} for _ in blocks]
+    times = {}
+    while (round_ := method.next_round(knobs, totals)) is not None:
+        began = time.thread_time_ns()
+        partials = [
+            method.measure(round_, block, knobs, totals, earlier)
+            for block, earlier in zip(blocks, before, strict=True)
+        ]
+        folded = {name: sum(part[name] for part in partials) for name in partials[0]}
+        times[round_.name] = (time.thread_time_ns() - began) / numel
+        if round_.scan:
+            for i, earlier in enumerate(before):
+                earlier.update({k: sum((p[k] for p in partials[:i]), v * 0) for k, v in partials[i].items()})
+        totals = method.settle(round_, folded, knobs, totals, Scope(numel))
+    began = time.thread_time_ns()
+    for block, earlier in zip(blocks, before, strict=True):
+        method.apply(block, knobs, totals, earlier)
+    times["apply"] = (time.thread_time_ns() - began) / numel
+    return times
+
+
+def best(once: Callable[[], dict[str, float]], passes: int) -> dict[str, float]:
+    """The fastest time of every stage in some passes."""
+    runs = [once() for _ in range(passes)]
+    return {stage: min(times[stage] for times in runs) for stage in runs[0]}
+
+
+if __name__ == "__main__":
+    main()
