@@ -30,6 +30,13 @@ DEFAULT_METRICS: Mapping[str, tuple[str, ...]] = {
     "loglikelihood_rolling": ("word_perplexity", "byte_perplexity", "bits_per_byte"),
     "generate_until": ("exact_match",),
 }
+#: Direction of the metrics lm-eval has by name, for definitions that leave it out.
+BETTER_HIGHER: Mapping[str, bool] = {
+    **dict.fromkeys(("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "f1", "mcc"), True),
+    **dict.fromkeys(("bleu", "chrf", "chrf++", "likelihood"), True),
+    **dict.fromkeys(("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte"), False),
+    **dict.fromkeys(("brier_score", "ter"), False),
+}
 
 
 @dataclass(frozen=True)

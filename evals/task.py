@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evals.definitions import DEFAULT_METRICS, FunctionRef, find_bundled, read_definition
+from evals.definitions import BETTER_HIGHER, DEFAULT_METRICS, FunctionRef, find_bundled, read_definition
 from evals.strict import Node
 from pipeline.errors import ConfigError, near
 
@@ -208,8 +208,8 @@ def _metric(node: Node, definition: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _direction(node: Node, definition: Mapping[str, Any], metric: str) -> bool:
-    """Whether more is better: as the definition says; where it does not, the suite must say it."""
-    said = _metrics(definition).get(metric, {}).get("higher_is_better")
+    """Whether more is better: as the definition or lm-eval says; where neither does, the suite must."""
+    said = _metrics(definition).get(metric, {}).get("higher_is_better", BETTER_HIGHER.get(metric))
     given = node.take("higher_is_better", bool) if "higher_is_better" in node else None
     if isinstance(said, bool):
         if given is not None and given != said:
