@@ -42,7 +42,7 @@ def to_dict(config: MergeConfig) -> dict[str, Any]:
 
 
 def canonical_json(obj: object) -> str:
-    """One text for one value: sorted keys, no blanks, ASCII, floats exact. ValueError for NaN and infinity."""
+    """One text a value: sorted keys, no blanks, ASCII, floats exact. ValueError for NaN or infinity."""
     return json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.config.merge import MergeConfig, ModelEntry, default_of, experts_of
-from pipeline.config.parameters import knobs_of, read_parameters
+from pipeline.config.parameters import NO_EFFECT, knobs_of, read_parameters
 from pipeline.config.place import Place, describe
 from pipeline.config.reference import local_path, read_reference
 from pipeline.errors import near
@@ -49,7 +49,7 @@ def read_mergekit(data: object, source: str) -> MergeConfig:
     notes: list[str] = []
     base = None
     if fields.get("base_model") is not None:
-        base = read_reference(fields["base_model"], root.key("base_model"), notes)
+        base = read_reference(fields["base_model"], root.key("base_model"))
     config = MergeConfig(
         merge_method=method.name,
         base_model=base,
@@ -73,8 +73,8 @@ def _refuse_keys(fields: dict[object, object], root: Place) -> None:
             raise root.key(name).error(f"`{name}` is not supported yet", hint=instead)
 
     def hint(name: str) -> str:
-        knobs = [knob for known in CATALOGUE for knob in knobs_of(load_method(known))]
-        return f"move `{name}` under `parameters`" if name in knobs else ""
+        knobs = {knob for known in CATALOGUE for knob in knobs_of(load_method(known))}
+        return f"move `{name}` under `parameters`" if name in knobs | set(NO_EFFECT) else ""
 
     root.only({name: None for name in fields if name not in NOT_YET}, _KEYS, hint)
 
@@ -110,7 +110,7 @@ def _read_entry(raw: object, place: Place, method: Method, notes: list[str]) -> 
         ["model", "parameters"],
         lambda name: f"move `{name}` under this model's `parameters`" if method.knob(name) else "",
     )
-    ref = read_reference(fields.get("model"), place.key("model"), notes)
+    ref = read_reference(fields.get("model"), place.key("model"))
     settings = read_parameters(
         fields.get("parameters"), place.key("parameters"), method, per_model=True, notes=notes
     )

@@ -17,27 +17,24 @@ _DEEPER = "write `{model: {path: ..., revision: ...}}`, one level deeper"
 _NO_LORA = "merge the adapter into its model first, and name the result here"
 
 
-def read_reference(raw: object, place: Place, notes: list[str]) -> ModelRef:
+def read_reference(raw: object, place: Place) -> ModelRef:
     """A model as the user wrote it. Raises ConfigError for what is no reference and for `+lora` (not yet)."""
-    ref = _read_map(raw, place) if isinstance(raw, dict) else _read_text(raw, place)
-    path = local_path(ref, place.source)
-    if ref.revision is not None and path is not None:
-        notes.append(f"{place}: the revision {ref.revision} is not used, {ref.path} is on this machine")
-    return ref
+    return _read_map(raw, place) if isinstance(raw, dict) else _read_text(raw, place)
 
 
 def local_path(ref: ModelRef, source: str) -> str | None:
     """The absolute path of a model on this machine, or None when nothing here has that name."""
-    for path in (ref.path, os.path.join(os.path.dirname(source), ref.path)):
-        if os.path.exists(path):
+    written = os.path.expanduser(ref.path)
+    for path in (written, os.path.join(os.path.dirname(source), written)):
+        if os.path.lexists(path):
             return os.path.abspath(path)
     return None
 
 
 def write_reference(ref: ModelRef) -> str | dict[str, dict[str, str]]:
     """The text or map that reads back as `ref`, whatever exists on disk."""
-    if "@" not in ref.path and "+" not in ref.path:
-        return str(ref)
+    if ref.revision is None and not {"@", "+"} & set(ref.path):
+        return ref.path
     return {"model": {"path": ref.path} | ({} if ref.revision is None else {"revision": ref.revision})}
 
 

@@ -1,0 +1,1 @@
+"""Tests of the planning room: config and headers in, orders out."""
