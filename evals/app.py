@@ -33,9 +33,11 @@ class _Front(click.Group):
     """A group that imports a command's cli when the command is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, in the table's order."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name from its own cli."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name].split(":")

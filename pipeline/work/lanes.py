@@ -70,7 +70,7 @@ class CpuLane:
         return _block(staged, models, rows)
 
     def store(self, merged_N: Tensor, dtype: DType, out: Bytes) -> None:
-        """Cast once to the storage type, into `out`. A cast may change a NaN's pattern: it is made standard."""
+        """Cast once to the storage type, into `out`; casts may change a NaN's pattern, so it is made standard."""
         stored_N = torch.from_numpy(out).view(torch_dtype(dtype)).copy_(merged_N)
         if stored_N.dtype != merged_N.dtype:
             canonical_nan_(stored_N)

@@ -1,0 +1,43 @@
+"""Sizes in words, and what the machine offers."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.machine import available_memory_bytes, choose_device, cores, default_memory_bytes, parse_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("4GiB", 4 << 30),
+        ("500MB", 500_000_000),
+        ("1.5g", 1_500_000_000),
+        ("123", 123),
+        ("2 KiB", 2048),
+        ("7b", 7),
+    ],
+)
+def test_sizes_are_read_as_people_write_them(text: str, size_bytes: int) -> None:
+    """Binary and decimal units, with and without B, in any case, mean what they say."""
+    assert parse_bytes(text) == parse_bytes(text.upper()) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "four", "-1GB", "0", "4XB", "1e9", "4 Gi B B"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    """Anything else is an error that quotes it."""
+    with pytest.raises(InputError) as caught:
+        parse_bytes(text)
+    assert repr(text) in caught.value.found
+
+
+def test_the_default_leaves_room_for_others() -> None:
+    """The default memory is a part of what is free, which is a part of what there is."""
+    assert 0 < default_memory_bytes() < available_memory_bytes() * 1.05
+    assert cores() >= 1
+
+
+def test_the_cpu_is_always_there() -> None:
+    """The cpu can be asked for anywhere; auto finds some device."""
+    assert choose_device("cpu") == "cpu" and choose_device("auto") in ("cpu", "cuda")
