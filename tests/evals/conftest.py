@@ -1,0 +1,72 @@
+"""Shared by the tests of the evals wing: one tiny model and suite for the whole session, and no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evals.suites import Suite, load_suite, locate_data
+from tests.helpers.models import write_model
+from tests.helpers.tasks import CHOICE, choice_rows, choice_task, write_rows, write_suite
+
+#: Answers free text: the first generated word against the first choice.
+FREE = {
+    "output_type": "generate_until",
+    "test_split": "test",
+    "doc_to_text": "{{question}}",
+    "doc_to_target": "{{choices[0]}}",
+    "generation_kwargs": {"until": ["\n"], "max_gen_toks": 2, "do_sample": False},
+    "filter_list": [
+        {"name": "strip", "filter": [{"function": "remove_whitespace"}, {"function": "take_first"}]}
+    ],
+    "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+}
+#: How surprising the right answer is.
+SURPRISE = {
+    "output_type": "loglikelihood",
+    "test_split": "test",
+    "doc_to_text": "{{question}}",
+    "doc_to_target": "{{' ' + choices[label]}}",
+    "metric_list": [{"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False}],
+}
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, data and the suite `toy.yaml`; tests must not change what is in it."""
+    folder = tmp_path_factory.mktemp("evals")
+    write_model(folder / "base", seed=1, vocab=64, hidden=32, tokenizer=True)
+    write_model(folder / "expert", seed=2, base=folder / "base", delta=0.05)
+    write_rows(folder / "data" / "test.jsonl", choice_rows(24, seed=1))
+    write_rows(folder / "data" / "train.jsonl", choice_rows(10, seed=2))
+    entries = {
+        "choice": [
+            choice_task("pick", definition=CHOICE),
+            choice_task("shots", metric="acc_norm", shots=2),
+        ],
+        "words": [
+            {
+                **choice_task("free", definition=FREE, data={"test": "data/test.jsonl"}),
+                "metric": "exact_match",
+            },
+            {
+                **choice_task("surprise", definition=SURPRISE, data={"test": "data/test.jsonl"}),
+                "metric": "perplexity",
+                "chance": None,
+            },
+        ],
+    }
+    write_suite(folder / "toy.yaml", entries)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def suite(home: Path) -> Suite:
+    """The suite of `home` with its data located."""
+    return locate_data(load_suite(home / "toy.yaml"))

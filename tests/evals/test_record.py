@@ -1,0 +1,71 @@
+"""Records and their files: nothing is lost on the way, and nothing else is taken for a record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from evals.record import from_dict, read_jsonl, read_parquet, to_json, write_jsonl, write_parquet
+from evals.store import RecordStore
+from pipeline.errors import InputError
+from tests.helpers.records import record
+
+RECORDS = [
+    record("größer", "pick", [0.1, 1 / 3, 2e-300]),
+    record("two", "free", [1.0], limit=5, chance=None, stderr=None, items=()),
+]
+
+
+def test_json_lines_keep_every_bit(tmp_path: Path) -> None:
+    """Records come back from JSON lines equal, floats to the last bit, missing values missing."""
+    write_jsonl(tmp_path / "r.jsonl", RECORDS)
+    assert read_jsonl(tmp_path / "r.jsonl") == RECORDS
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 2
+
+
+def test_parquet_keeps_every_bit_and_type(tmp_path: Path) -> None:
+    """Records come back from Parquet equal, and columns have their types even when all values are missing."""
+    write_parquet(tmp_path / "r.parquet", RECORDS)
+    assert read_parquet(tmp_path / "r.parquet") == RECORDS
+    write_parquet(tmp_path / "empty.parquet", [])
+    assert pq.read_schema(tmp_path / "empty.parquet").equals(pq.read_schema(tmp_path / "r.parquet"))
+    assert str(pq.read_schema(tmp_path / "empty.parquet").field("limit").type) == "int64"
+
+
+@pytest.mark.parametrize("change", [{"schema": 0}, {"colour": "red"}, {"value": None}])
+def test_another_version_is_no_record(change: dict[str, object]) -> None:
+    """A schema of another number, a field too many or too few is refused, never filled in."""
+    values = {**RECORDS[0].to_dict(), **change}
+    if change.get("value", 1) is None:
+        del values["value"]
+    with pytest.raises(InputError):
+        from_dict(values)
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    """A line that is no record is refused with file and line number."""
+    (tmp_path / "r.jsonl").write_text(to_json(RECORDS[0]) + "\n{\n")
+    with pytest.raises(InputError) as caught:
+        read_jsonl(tmp_path / "r.jsonl")
+    assert caught.value.where == f"{tmp_path / 'r.jsonl'}:2"
+
+
+def test_a_store_serves_what_it_was_given_under_that_key_only(tmp_path: Path) -> None:
+    """A stored record comes back under its key; another key, or a damaged file, gives none."""
+    store = RecordStore(tmp_path)
+    store.put("key", RECORDS[0])
+    assert store.get("key") == RECORDS[0]
+    assert store.get("other") is None
+    file = tmp_path / "records" / "key.json"
+    file.write_text(file.read_text()[:-20])
+    assert store.get("key") is None
+
+
+def test_what_is_written_is_json_for_everyone(tmp_path: Path) -> None:
+    """The JSON has standard numbers only: a score that is no number cannot be written."""
+    assert json.loads(to_json(RECORDS[0]))["items"] == [0.1, 1 / 3, 2e-300]
+    with pytest.raises(ValueError, match="JSON"):
+        to_json(record("one", "pick", value=float("nan")))
