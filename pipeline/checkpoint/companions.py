@@ -46,9 +46,9 @@ COPIED = (
 )
 TEMPLATES_DIRECTORY = "additional_chat_templates"
 _DTYPE_KEYS = ("dtype", "torch_dtype")
-_BARE = re.compile(r"[A-Za-z_./][\w./@-]*")
+_BARE = re.compile(r"(\./|[A-Za-z_/])[\w./@-]*")
 #: Bare words that YAML 1.1 reads as something else than text.
-_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n", ".nan", ".inf"}
+_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,7 @@ def _scalar(value: Any) -> str:
     if isinstance(value, str) and _BARE.fullmatch(value) and value.lower() not in _WORDS:
         return value
     text = json.dumps(value, ensure_ascii=False)
+    text = "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)
     return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
 
 

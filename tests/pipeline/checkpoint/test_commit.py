@@ -1,0 +1,332 @@
+"""Manifest, publish and verify: a model appears whole or not at all, and every change of a byte is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.checkpoint import commit
+from pipeline.checkpoint.commit import find_problems, publish, verify
+from pipeline.checkpoint.files import digest_file
+from pipeline.checkpoint.manifest import MANIFEST_NAME, Manifest, make_manifest, read_manifest, write_manifest
+from pipeline.errors import CheckpointError, OutputError, VerifyError
+from tests.helpers.models import write_model
+
+INPUT = {
+    "ref": "acme/base@main",
+    "role": "base",
+    "directory": "/models/base",
+    "commit": "a" * 40,
+    "files": [
+        {"path": "/models/base/m.safetensors", "size_bytes": 7, "header_digest": "0" * 32, "mtime_ns": 1}
+    ],
+}
+
+
+def manifest_of(directory: Path, **changes: Any) -> Manifest:
+    """The manifest of a finished directory."""
+    facts: dict[str, Any] = {
+        "fingerprint": "f" * 32,
+        "config": {"merge_method": "linear"},
+        "inputs": [INPUT],
+        "libraries": {"mergescale": "1.2.3", "torch": "2"},
+        "timings": {"seconds": 1.5, "units": []},
+    }
+    return make_manifest(directory, **{**facts, **changes})
+
+
+def finish(directory: Path, **kw: Any) -> Path:
+    """A complete model: weights, companions, card and manifest."""
+    write_model(directory, tokenizer=True, **kw)
+    (directory / "README.md").write_text("card")
+    write_manifest(directory, manifest_of(directory))
+    return directory
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A complete model in two shards."""
+    return finish(tmp_path / "model", shards=2)
+
+
+def test_a_manifest_is_read_back_as_it_was_written(model: Path) -> None:
+    """Writing and reading give the same manifest, with every file's size and digest."""
+    manifest = read_manifest(model)
+    assert manifest == manifest_of(model)
+    assert manifest.version == "1.2.3"
+    assert {file.name for file in manifest.outputs} == {path.name for path in model.iterdir()} - {
+        MANIFEST_NAME
+    }
+    for file in manifest.outputs:
+        assert file.size_bytes == (model / file.name).stat().st_size
+        assert file.digest == digest_file(model / file.name)
+
+
+def test_known_weight_digests_are_not_computed_again(model: Path) -> None:
+    """A digest that is handed in is used, so large files are not read twice."""
+    name = "model-00001-of-00002.safetensors"
+    manifest = manifest_of(model, weight_digests={name: "1" * 32})
+    assert next(file.digest for file in manifest.outputs if file.name == name) == "1" * 32
+
+
+def test_model_digest_depends_on_content_alone(tmp_path: Path) -> None:
+    """Place, time, card, inputs and timings leave it; a weight, the config or the tokenizer changes it."""
+    first = finish(tmp_path / "a")
+    other = finish(tmp_path / "b")
+    (other / "README.md").write_text("another card")
+    before = manifest_of(first)
+    assert manifest_of(other, inputs=[], timings={}, fingerprint="0" * 32).model_digest == before.model_digest
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        content = (other / name).read_bytes()
+        (other / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        changed = manifest_of(other)
+        assert changed.model_digest != before.model_digest, name
+        assert (changed.weights_digest == before.weights_digest) is (name != "model.safetensors")
+        (other / name).write_bytes(content)
+    assert manifest_of(other).model_digest == before.model_digest
+
+
+BREAKS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "another format": (lambda m: m.update(format=2), "format"),
+    "no outputs": (lambda m: m.pop("outputs"), "outputs"),
+    "no weights": (lambda m: m.update(outputs=[]), "outputs"),
+    "outputs of text": (lambda m: m.update(outputs=["a"]), "outputs[0]"),
+    "size as text": (lambda m: m["outputs"][1].update(size_bytes="7"), "outputs[1].size_bytes"),
+    "size true": (lambda m: m["outputs"][1].update(size_bytes=True), "outputs[1].size_bytes"),
+    "digest too short": (lambda m: m["outputs"][0].update(digest="ab"), "outputs[0].digest"),
+    "a path outside": (lambda m: m["outputs"][0].update(name="../../etc/passwd"), "outputs[0].name"),
+    "an absolute path": (lambda m: m["outputs"][0].update(name="/etc/passwd"), "outputs[0].name"),
+    "input without a path": (lambda m: m["inputs"][0]["files"][0].pop("path"), "inputs[0].files[0].path"),
+    "commit a number": (lambda m: m["inputs"][0].update(commit=3), "inputs[0].commit"),
+    "config a list": (lambda m: m.update(config=[]), "config"),
+    "no fingerprint": (lambda m: m.update(fingerprint=None), "fingerprint"),
+    "another model digest": (lambda m: m.update(model_digest="0" * 32), "model_digest"),
+    "another weights digest": (lambda m: m.update(weights_digest="0" * 32), "weights_digest"),
+}
+
+
+@pytest.mark.parametrize("case", BREAKS)
+def test_a_damaged_manifest_is_refused_by_field(case: str, model: Path) -> None:
+    """A manifest with a wrong field is an error whose `where` is the path of that field."""
+    change, where = BREAKS[case]
+    content = json.loads((model / MANIFEST_NAME).read_text())
+    change(content)
+    (model / MANIFEST_NAME).write_text(json.dumps(content))
+    with pytest.raises(CheckpointError) as caught:
+        read_manifest(model)
+    assert caught.value.where == f"{model / MANIFEST_NAME}: {where}"
+    assert caught.value.expected and caught.value.found
+
+
+def test_a_directory_without_a_manifest_is_no_output(tmp_path: Path) -> None:
+    """A plain directory and a missing one are told apart from a merge."""
+    for path, found in ((tmp_path, "no such file"), (tmp_path / "gone", "no directory")):
+        with pytest.raises(CheckpointError) as caught:
+            read_manifest(path)
+        assert (caught.value.expected, caught.value.found) == (MANIFEST_NAME, found)
+
+
+def test_verify_accepts_what_was_published(model: Path) -> None:
+    """An untouched model has no problems, and progress adds up to all its bytes."""
+    steps: list[int] = []
+    assert verify(model, steps.append) == read_manifest(model)
+    assert sum(steps) == sum(file.size_bytes for file in read_manifest(model).outputs)
+
+
+def test_verify_finds_any_single_changed_byte(tmp_path: Path) -> None:
+    """A flipped bit anywhere in any file is found and the file named."""
+    model = finish(tmp_path / "m", layers=1, hidden=4, vocab=8)
+    for file in read_manifest(model).outputs:
+        path = model / file.name
+        content = path.read_bytes()
+        for place in range(0, len(content), max(1, len(content) // 7)):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+            (problem,) = find_problems(model)
+            assert (problem.file, problem.what) == (file.name, "has other bytes")
+        path.write_bytes(content)
+
+
+def test_verify_lists_missing_extra_and_resized_files(model: Path) -> None:
+    """All differences are reported together; hidden files do not count."""
+    (model / "tokenizer.json").unlink()
+    (model / "new.txt").touch()
+    (model / ".DS_Store").touch()
+    with open(model / "model-00001-of-00002.safetensors", "ab") as file:
+        file.write(b"x")
+    found = {(problem.file, problem.what) for problem in find_problems(model)}
+    assert found == {
+        ("tokenizer.json", "is missing"),
+        ("new.txt", "is not in the manifest"),
+        ("model-00001-of-00002.safetensors", "has another size"),
+    }
+    with pytest.raises(VerifyError) as caught:
+        verify(model)
+    assert caught.value.where == str(model)
+    for name, _ in found:
+        assert name in caught.value.found
+
+
+def test_verify_reads_headers_even_when_digests_agree(model: Path) -> None:
+    """A manifest made of broken weights does not verify."""
+    (model / "model-00001-of-00002.safetensors").write_bytes(b"\xff" * 100)
+    write_manifest(model, manifest_of(model))
+    (problem,) = find_problems(model)
+    assert problem.what == "header is longer than the format allows"
+
+
+def test_publish_moves_the_model_into_place(model: Path, tmp_path: Path) -> None:
+    """The final directory holds the staged files, verified, and the staging directory is gone."""
+    (model / ".config.json.123.abcd.tmp").write_bytes(b"left by a killed write")
+    publish(model, tmp_path / "out")
+    verify(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_publish_fills_an_empty_directory(model: Path, tmp_path: Path) -> None:
+    """An empty directory at the final name is taken."""
+    (tmp_path / "out").mkdir()
+    publish(model, tmp_path / "out")
+    verify(tmp_path / "out")
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("kind", ["file", "link", "directory"])
+def test_publish_never_touches_what_is_not_ours(
+    kind: str, replace: bool, model: Path, tmp_path: Path
+) -> None:
+    """A file, a link or somebody's directory at the final name stays, with or without `replace`."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").write_text("years of work")
+    if kind == "file":
+        out.write_text("years of work")
+    elif kind == "link":
+        out.symlink_to(other)
+    else:
+        shutil.copytree(other, out)
+    with pytest.raises(OutputError) as caught:
+        publish(model, out, replace=replace)
+    assert caught.value.where == str(out)
+    assert caught.value.hint
+    assert (out if kind == "file" else out / "thesis.tex").read_text() == "years of work"
+    verify(model)
+
+
+def test_publish_replaces_our_own_model_only_when_asked(model: Path, tmp_path: Path) -> None:
+    """An earlier merge stays without `replace`, and is gone without a trace with it."""
+    out = finish(tmp_path / "out", seed=5)
+    before = read_manifest(out)
+    with pytest.raises(OutputError) as caught:
+        publish(model, out)
+    assert "--fresh" in caught.value.hint
+    assert verify(out) == before
+    wanted = read_manifest(model)
+    publish(model, out, replace=True)
+    assert verify(out) == wanted != before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_failed_rename_puts_the_old_model_back(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the new model cannot be renamed in, the old one is where it was."""
+    out = finish(tmp_path / "out", seed=5)
+    before, rename = read_manifest(out), os.rename
+
+    def refuse(source: Path, target: Path) -> None:
+        if source == model:
+            raise OSError(18, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr("os.rename", refuse)
+    with pytest.raises(OSError, match="cross-device"):
+        publish(model, out, replace=True)
+    assert verify(out) == before
+    verify(model)
+
+
+def test_an_incomplete_model_is_never_published(tmp_path: Path) -> None:
+    """Without its manifest a staging directory is refused as our own mistake."""
+    path = write_model(tmp_path / "m")
+    with pytest.raises(ValueError, match="not complete"):
+        publish(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+KILLED_AT_EVERY_STEP = """
+    import os, shutil, signal, sys
+    from pathlib import Path
+    from pipeline.checkpoint.commit import publish
+    root = Path(sys.argv[1])
+    def counted(name):
+        real = getattr(os, name)
+        def call(*args, **kw):
+            global left
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+            return real(*args, **kw)
+        setattr(os, name, call)
+    for left in range(100):
+        place = root / f"step{left:02d}"
+        shutil.copytree(root / "new", place / "staging")
+        shutil.copytree(root / "old", place / "out")
+        child = os.fork()
+        if child == 0:
+            for name in ("rename", "fsync", "rmdir", "unlink"):
+                counted(name)
+            publish(place / "staging", place / "out", replace=True)
+            os._exit(0)
+        if os.waitpid(child, 0)[1] == 0:
+            break
+"""
+
+
+def test_a_kill_at_any_step_leaves_whole_models_and_can_be_finished(tmp_path: Path) -> None:
+    """Killed before any of its system calls, publishing leaves old and new whole, and going on finishes."""
+    wanted = read_manifest(finish(tmp_path / "new", layers=1))
+    before = read_manifest(finish(tmp_path / "old", layers=1, seed=9))
+    script = textwrap.dedent(KILLED_AT_EVERY_STEP)
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+    places = sorted(tmp_path.glob("step*"))
+    assert 10 < len(places) < 100
+    for place in places:
+        staging, out, aside = place / "staging", place / "out", place / ".out.replaced"
+        if staging.exists():
+            assert verify(staging) == wanted
+            assert verify(out if out.exists() else aside) == before
+            publish(staging, out, replace=out.exists())
+            assert not aside.exists()
+        assert verify(out) == wanted
+    assert [path.name for path in places[-1].iterdir()] == ["out"]
+
+
+def test_files_are_flushed_before_the_rename(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All files and directories of the model are flushed before it gets its final name, the parent after."""
+    events: list[str] = []
+    rename = os.rename
+
+    def noted(source: Path, target: Path) -> None:
+        events.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(commit, "sync_file", lambda path: events.append(f"file {path.name}"))
+    monkeypatch.setattr(commit, "sync_directory", lambda path: events.append(f"directory {path.name}"))
+    monkeypatch.setattr("os.rename", noted)
+    names = {f"file {path.name}" for path in model.iterdir()}
+    publish(model, tmp_path / "out")
+    at = events.index("rename")
+    assert set(events[:at]) == names | {"directory model"}
+    assert f"directory {tmp_path.name}" in events[at:]

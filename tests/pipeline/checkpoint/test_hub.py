@@ -1,0 +1,166 @@
+"""Hub repositories against a Hub on the loopback interface, online, offline and unreachable."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.checkpoint.header import read_header
+from tests.helpers.hub import HubServer, Repository, ask
+from tests.helpers.models import write_model
+
+MAIN, OTHER, GATED, NO_RANGES = "a" * 40, "b" * 40, "c" * 40, "d" * 40
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models: one sharded into files of megabytes with a tokenizer, one small in a single file."""
+    root = tmp_path_factory.mktemp("hub")
+    write_model(root / "large", shards=2, vocab=2048, hidden=256, tokenizer=True)
+    (root / "large" / "README.md").write_text("not wanted")
+    (root / "large" / "training_args.bin").write_bytes(b"not wanted")
+    write_model(root / "small", extra={"ids": torch.arange(3)})
+    return root
+
+
+@pytest.fixture
+def hub(models: Path) -> Iterator[HubServer]:
+    """A Hub that serves both, one of them also gated and also without ranged reads."""
+    repositories = {
+        "acme/large": Repository(models / "large", MAIN),
+        "small": Repository(models / "small", OTHER),
+        "acme/gated": Repository(models / "small", GATED, gated=True),
+        "acme/plain": Repository(models / "small", NO_RANGES, ranges=False),
+    }
+    with HubServer(repositories) as server:
+        yield server
+
+
+def test_planning_reads_headers_and_fetching_keeps_the_plan(
+    hub: HubServer, models: Path, tmp_path: Path
+) -> None:
+    """The remote index says what the files say, costs part of their bytes, and holds after the download."""
+    planned, *_ = ask(hub.url, tmp_path, {"path": "acme/large"})
+    shards = sorted((models / "large").glob("*.safetensors"))
+    for shard in shards:
+        assert 0 < hub.sent_bytes[shard.name] < shard.stat().st_size / 2
+    assert hub.sent_bytes["README.md"] == hub.sent_bytes["training_args.bin"] == 0
+    assert planned["commit"] == MAIN
+    assert [file[1:] for file in planned["files"]] == [
+        [shard.stat().st_size, read_header(str(shard)).digest, 0] for shard in shards
+    ]
+    assert not any(Path(file[0]).exists() for file in planned["files"])
+    fetched, *_ = ask(hub.url, tmp_path, {"path": "acme/large", "fetch": True})
+    assert {**planned, "files": ""} == {**fetched, "files": ""}
+    for (path, size, digest, mtime_ns), before in zip(fetched["files"], planned["files"], strict=True):
+        assert [path, size, digest] == before[:3]
+        assert mtime_ns > 0
+    assert [Path(file[0]).read_bytes() for file in fetched["files"]] == [
+        shard.read_bytes() for shard in shards
+    ]
+    assert (Path(fetched["directory"]) / "tokenizer.json").is_file()
+    assert not (Path(fetched["directory"]) / "README.md").exists()
+
+
+def test_a_long_header_takes_a_second_read(hub: HubServer, tmp_path: Path) -> None:
+    """A header longer than the first read is read to its end."""
+    long = {f"a.very.long.name.of.tensor.number.{i:06d}" + "x" * 100: torch.zeros(1) for i in range(4000)}
+    write_model(tmp_path / "wide", extra=long)
+    hub.repositories["acme/wide"] = Repository(tmp_path / "wide", "e" * 40)
+    (answer,) = ask(hub.url, tmp_path / "home", {"path": "acme/wide"})
+    assert set(long) < set(answer["tensors"])
+    assert answer["files"][0][2] == read_header(str(tmp_path / "wide" / "model.safetensors")).digest
+
+
+def test_a_name_without_an_owner_and_a_pinned_commit(hub: HubServer, tmp_path: Path) -> None:
+    """`name` alone is a repository too, and a commit may be asked for as the revision."""
+    by_name, by_commit = ask(hub.url, tmp_path, {"path": "small"}, {"path": "small", "revision": OTHER})
+    assert by_name["commit"] == by_commit["commit"] == OTHER
+    assert by_name["tensors"] == by_commit["tensors"]
+    assert by_name["tensors"]["ids"][:2] == ["int64", [3]]
+
+
+def test_offline_uses_the_cache_and_only_that(hub: HubServer, tmp_path: Path) -> None:
+    """In offline mode what was fetched is found, what was only planned or never seen is a clear error."""
+    online = ask(hub.url, tmp_path, {"path": "small", "fetch": True}, {"path": "acme/large"})
+    sent = hub.sent_bytes.copy()
+    fetched, planned, unseen = ask(
+        hub.url, tmp_path, {"path": "small"}, {"path": "acme/large"}, {"path": "acme/x"}, HF_HUB_OFFLINE="1"
+    )
+    assert fetched == online[0]
+    for answer in (planned["error"], unseen["error"]):
+        assert "offline mode is on" in answer["what"]
+        assert answer["where"] == str(tmp_path / "hub")
+        assert "HF_HUB_OFFLINE" in answer["hint"]
+    assert planned["error"]["found"] == "config and tokenizer only"
+    assert hub.sent_bytes == sent
+
+
+def test_without_a_network_the_cache_serves_or_the_error_says_so(hub: HubServer, tmp_path: Path) -> None:
+    """With nobody listening, a fetched model is still found and another one is an error about the network."""
+    ask(hub.url, tmp_path, {"path": "small", "fetch": True})
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        cached, absent = ask(dead, tmp_path, {"path": "small"}, {"path": "acme/large"})
+    assert cached["commit"] == OTHER
+    assert absent["error"]["what"] == '"acme/large" is no local directory, and the Hub cannot be reached'
+    assert absent["error"]["where"] == f"{dead}/acme/large"
+    assert "check the network" in absent["error"]["hint"]
+    assert absent["error"]["found"]
+
+
+def test_what_the_hub_refuses_is_explained(hub: HubServer, tmp_path: Path) -> None:
+    """A missing or gated repository, a missing revision and a bad name each have their own error and hint."""
+    missing, gated, revision, bad = (
+        answer["error"]
+        for answer in ask(
+            hub.url,
+            tmp_path,
+            {"path": "acme/lrage"},
+            {"path": "acme/gated"},
+            {"path": "small", "revision": "v9"},
+            {"path": "a..b/c"},
+        )
+    )
+    assert missing["what"].startswith('"acme/lrage" is neither a local directory nor a Hub repository')
+    assert "log in" in missing["hint"]
+    assert gated["what"] == 'repository "acme/gated" is gated and this account has no access'
+    assert "ask for access" in gated["hint"]
+    assert revision["what"] == 'repository "small" has no revision "v9"'
+    assert bad["what"] == '"a..b/c" is neither a directory nor a repository name'
+
+
+def test_a_server_without_ranges_is_refused(hub: HubServer, tmp_path: Path) -> None:
+    """A server that answers a ranged read with the whole file is told, not trusted."""
+    (answer,) = ask(hub.url, tmp_path, {"path": "acme/plain"})
+    assert "ranged reads" in answer["error"]["what"]
+    assert answer["error"]["found"] == "status 200"
+
+
+def test_a_repository_in_another_format_is_refused(hub: HubServer, tmp_path: Path) -> None:
+    """The listing of a repository is judged like a directory's: pickles are refused with a way out."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "pytorch_model.bin").write_bytes(b"x")
+    (tmp_path / "old" / "config.json").write_text("{}")
+    hub.repositories["acme/old"] = Repository(tmp_path / "old", "e" * 40)
+    (answer,) = ask(hub.url, tmp_path / "home", {"path": "acme/old"})
+    assert answer["error"]["what"] == "the weights are PyTorch pickles, which is not read yet"
+    assert answer["error"]["where"] == f"acme/old@{'e' * 40}"
+
+
+def test_a_file_that_is_not_what_was_planned_is_refused(hub: HubServer, models: Path, tmp_path: Path) -> None:
+    """Weights that arrive with another header than the plan was made from stop the merge."""
+    small = models / "small" / "model.safetensors"
+    before = small.read_bytes()
+    other = write_model(tmp_path / "other", layers=1)
+    request = {"path": "small", "fetch": True, "swap": [str(other / "model.safetensors"), str(small)]}
+    try:
+        (answer,) = ask(hub.url, tmp_path / "home", request)
+    finally:
+        small.write_bytes(before)
+    assert answer["error"]["what"] == "a fetched file is not the one its repository described"
