@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cluster.options import executor_options, start_executor, uses_ray
+
 if TYPE_CHECKING:
-    from cluster.contract import Executor
     from pipeline.plan.plan import MergePlan
 
 _MEMORY_HELP = "Memory all workers on this machine may use together [default: half of what is free]."
@@ -24,17 +25,7 @@ _MEMORY_HELP = "Memory all workers on this machine may use together [default: ha
 )
 @click.argument("config")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option(
-    "--executor",
-    type=click.Choice(["local", "ray"]),
-    help="Where units run [default: local; ray with --address].",
-)
-@click.option(
-    "--address", metavar="A", help="A running Ray cluster to use, for example auto or 10.0.0.1:6379."
-)
-@click.option(
-    "--workers", type=click.IntRange(1), metavar="N", help="Units that run at once [default: one a core]."
-)
+@executor_options
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -59,16 +50,22 @@ def merge(config: str, out: Path, dry_run: bool, **options: Any) -> None:
     CONFIG is a mergekit YAML or JSON file. OUT appears when it is complete; an interrupted merge is resumed
     by the same command.
     """
-    plan = _plan(config, **options)
-    if dry_run:
-        from pipeline.staging import finished
+    from pipeline.machine import cores
+    from pipeline.run import run_merge, with_local_weights
+    from pipeline.staging import check_output
 
-        finished(plan, out, options["fresh"])
+    plan = _plan(config, **options)
+    done = check_output(plan, out, options["fresh"])
+    if dry_run:
         _print_plan(plan, as_json=False)
         return
-    from pipeline.run import run_merge, with_local_weights
-
-    with _executor(plan.device, **options) as executor:
+    if done is not None:
+        say(f"{out}: this merge is done already; nothing to do")
+        click.echo(str(out))
+        return
+    here = options["workers"] or (1 if plan.device == "cuda" else cores())
+    chosen = start_executor(options["executor"], options["address"], options["workers"], here=here)
+    with chosen as executor:
         manifest = run_merge(
             with_local_weights(plan),
             out,
@@ -173,32 +170,12 @@ def _plan(
     found = plan_merge(
         load_config(config),
         device=choose_device(device),
-        limits=limits_for(
-            memory, workers, processes=executor == "ray" or address is not None, cluster=cluster
-        ),
+        limits=limits_for(memory, workers, processes=uses_ray(executor, address), cluster=cluster),
         shard_size_bytes=parse_bytes(shard_size),
     )
     for note in found.notes:
         say(f"note: {note}")
     return found
-
-
-def _executor(
-    device: str, *, executor: str | None, address: str | None, workers: int | None, **_: Any
-) -> Executor:
-    """local unless Ray is asked for; an address means Ray."""
-    from pipeline.errors import InputError
-    from pipeline.machine import cores
-
-    if executor == "local" and address:
-        raise InputError("--address needs --executor ray", hint="drop --address or use --executor ray")
-    if executor == "ray" or address:
-        from cluster.on_ray import RayExecutor
-
-        return RayExecutor(address=address, workers=workers)
-    from cluster.local import LocalExecutor
-
-    return LocalExecutor(workers or (1 if device == "cuda" else cores()))
 
 
 def _print_plan(plan: MergePlan, as_json: bool) -> None:

@@ -13,9 +13,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from cluster.progress import Progress
-
 from cluster.contract import Executor, Outcome, Resources, Unit
+from cluster.progress import Progress
 from pipeline.checkpoint.commit import publish
 from pipeline.checkpoint.hub import fetch_weights
 from pipeline.checkpoint.manifest import Manifest
@@ -24,7 +23,7 @@ from pipeline.measuring import Settled, settle_groups
 from pipeline.plan.cost import INTERPRETER_BYTES, raw_bytes
 from pipeline.plan.plan import MergePlan, UnitPlan
 from pipeline.publishing import furnish
-from pipeline.staging import Staging, explain, finished
+from pipeline.staging import Staging, check_output, explain
 from pipeline.work.entry import run_unit
 from pipeline.work.orders import PieceOrder, UnitOrder
 from pipeline.work.seal import intact, seal
@@ -46,7 +45,7 @@ def run_merge(
     not.
     """
     out = Path(out)
-    done = finished(plan, out, fresh)
+    done = check_output(plan, out, fresh)
     if done is not None:
         return done
     began = perf_counter()

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from cluster.ledger import Ledger
-
 from pipeline.checkpoint.files import atomic_write, create_sized
 from pipeline.checkpoint.manifest import MANIFEST_NAME, InputFile, Manifest, read_manifest
 from pipeline.config.load import canonical_json
@@ -68,20 +67,31 @@ def finished(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
     return manifest
 
 
+def check_output(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
+    """What `finished` returns; raises OutputError for whatever would keep the merge from being begun or
+    continued.
+    """
+    done = finished(plan, out, fresh)
+    if done is None:
+        if not fresh:
+            _refuse_other_plan(plan, work_directory(out))
+        _enough_room(plan, out)
+    return done
+
+
 class Staging:
     """An open work directory, held by one driver at a time through its ledger's lock."""
 
     def __init__(self, plan: MergePlan, out: Path, fresh: bool) -> None:
         self.plan, self.out, self.root = plan, out, work_directory(out)
-        self.model = self.root / f"model-{plan.fingerprint[:12]}"
+        self.model = _model_directory(plan, out)
         self.partials = self.root / "partials"
         if fresh and self.root.exists():
             Ledger.open(
                 self.root / "receipts.jsonl", fingerprint=None
             ).close()  # refuses while another driver works here
             shutil.rmtree(self.root)
-        self._refuse_other_plan()
-        self._enough_room()
+        check_output(plan, out, fresh)
         self.root.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger.open(self.root / "receipts.jsonl", plan.fingerprint)
         try:
@@ -100,43 +110,6 @@ class Staging:
             path = self.model / shard.name
             if not path.exists() or path.stat().st_size != shard.size_bytes:
                 create_sized(path, shard.size_bytes, shard.header)
-
-    def _refuse_other_plan(self) -> None:
-        """An interrupted run of another plan, or of the same plan on files that changed since, is not
-        continued.
-        """
-        path = self.root / "plan.json"
-        if not path.exists():
-            return
-        held = json.loads(path.read_bytes())
-        if held["fingerprint"] != self.plan.fingerprint:
-            raise OutputError(
-                "an interrupted merge of another plan is waiting here",
-                where=str(self.root),
-                expected=f"plan {self.plan.fingerprint[:12]} ({self.plan.config.merge_method})",
-                found=f"plan {held['fingerprint'][:12]} ({held['method']})",
-                hint=_START_OVER,
-            )
-        _same_inputs(self.plan, held["input_files"], self.root)
-
-    def _enough_room(self) -> None:
-        """The output must fit on its disk, less what an earlier attempt has already taken there."""
-        parent = next(path for path in (self.out.parent, *self.out.absolute().parents) if path.exists())
-        taken = (
-            sum(path.stat().st_size for path in self.model.glob("*.safetensors"))
-            if self.model.exists()
-            else 0
-        )
-        needed = sum(shard.size_bytes for shard in self.plan.shards) - taken
-        free = shutil.disk_usage(parent).free
-        if needed > free:
-            raise OutputError(
-                "the merged model does not fit on the disk",
-                where=str(parent),
-                expected=f"{needed / 1e9:.2f} GB free",
-                found=f"{free / 1e9:.2f} GB free",
-                hint="give an output directory on a larger disk",
-            )
 
     def save_partials(self, unit_id: str, data: Mapping[str, Any]) -> None:
         """Keep a measuring unit's result, then its receipt, so that a resumed run need not measure again."""
@@ -195,3 +168,44 @@ def explain(error: OSError, where: str) -> RunError:
         hint=("free some space" if full else "mend the storage")
         + " and run the same command again: finished work is kept",
     )
+
+
+def _refuse_other_plan(plan: MergePlan, root: Path) -> None:
+    """Another plan's interrupted run, or this plan's on files that changed since, is not continued."""
+    path = root / "plan.json"
+    if not path.exists():
+        return
+    held = json.loads(path.read_bytes())
+    if held["fingerprint"] != plan.fingerprint:
+        raise OutputError(
+            "an interrupted merge of another plan is waiting here",
+            where=str(root),
+            expected=f"plan {plan.fingerprint[:12]} ({plan.config.merge_method})",
+            found=f"plan {held['fingerprint'][:12]} ({held['method']})",
+            hint=_START_OVER,
+        )
+    _same_inputs(plan, held["input_files"], root)
+
+
+def _enough_room(plan: MergePlan, out: Path) -> None:
+    """The output must fit on its disk, less what an earlier attempt has already taken there."""
+    parent = next(path for path in out.absolute().parents if path.exists())
+    held = _model_directory(plan, out)
+    taken = sum(path.stat().st_size for path in held.glob("*.safetensors")) if held.exists() else 0
+    needed = sum(shard.size_bytes for shard in plan.shards) - taken
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise OutputError(
+            "the merged model does not fit on the disk",
+            where=str(parent),
+            expected=f"{needed / 1e9:.2f} GB free",
+            found=f"{free / 1e9:.2f} GB free",
+            hint="give an output directory on a larger disk",
+        )
+
+
+def _model_directory(plan: MergePlan, out: Path) -> Path:
+    """Where the model under construction lies; its name carries the plan, so that no other plan writes into
+    it.
+    """
+    return work_directory(out) / f"model-{plan.fingerprint[:12]}"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cluster.ledger import read_ledger
+from cluster.ledger import is_held, read_ledger
 
 from pipeline.checkpoint.manifest import MANIFEST_NAME, read_manifest
 from pipeline.errors import InputError
@@ -14,7 +14,7 @@ from pipeline.staging import work_directory
 
 
 def merge_status(out: Path) -> dict[str, Any]:
-    """State of the merge into `out` as plain data: "complete", "interrupted" (or running), or "absent".
+    """State of the merge into `out` as plain data: "complete", "running", "interrupted" or "absent".
 
     Raises InputError when something that is not ours lies there.
     """
@@ -24,7 +24,7 @@ def merge_status(out: Path) -> dict[str, Any]:
         receipts = read_ledger(work / "receipts.jsonl")
         merged = [receipt for receipt in receipts.values() if "digests" in receipt]
         return {
-            "state": "interrupted or running",
+            "state": "running" if is_held(work / "receipts.jsonl") else "interrupted",
             "out": str(out),
             "work_directory": str(work),
             "method": plan["method"],
@@ -63,8 +63,9 @@ def describe(status: dict[str, Any]) -> str:
         lines += [
             f"  {status['method']}, {status['units_done']} of {status['units']} units ({share:.0%}), "
             f"{status['written_bytes'] / 1e9:.2f} of {status['write_bytes'] / 1e9:.2f} GB written",
-            "  the same `mergescale merge` command continues it",
         ]
+        if status["state"] == "interrupted":
+            lines.append("  the same `mergescale merge` command continues it")
     elif "seconds" in status:
         lines += [f"  {status['method']} in {status['seconds']:.1f} s, digest {status['model_digest']}"]
     return "\n".join(lines)

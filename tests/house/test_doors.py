@@ -73,7 +73,7 @@ FENCED = {
     "torch": ("pipeline.methods", "pipeline.work", "pipeline.machine", "pipeline.training", "evals.harness",
     "evals.demo"), "transformers": ("pipeline.training", "evals.harness", "evals.demo"),
     "gguf": ("evals.demo",),
-    "click": tuple(CLIS),
+    "click": (*CLIS, "cluster.options"),
     "deepspeed": (),
     "peft": (),
 }  # fmt: skip
