@@ -51,7 +51,7 @@ class HubServer:
     def __init__(self, repositories: dict[str, Repository]) -> None:
         self.repositories = repositories
         self.sent_bytes: Counter[str] = Counter()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     @property
@@ -131,83 +131,83 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one connection of the Hub named by the class attribute."""
 
-        def do_GET(self) -> None:
-            path = unquote(urlsplit(self.path).path)
-            cdn = _CDN.fullmatch(path)
-            if cdn is not None:
-                repository = next(r for r in hub.repositories.values() if r.commit == cdn["rev"])
-                self._send_file(repository, cdn["file"], {})
-                return
-            match = _INFO.fullmatch(path) or _TREE.fullmatch(path) or _FILE.fullmatch(path)
-            found = hub.repositories.get(match["repo"]) if match else None
-            if match is None or found is None:
-                self._refuse(404, "RepoNotFound", "Repository not found")
-            elif found.gated:
-                self._refuse(403, "GatedRepo", "Access to this model is restricted")
-            elif match["rev"] not in ("main", found.commit):
-                self._refuse(404, "RevisionNotFound", "Invalid rev id")
-            elif match.re is _INFO:
-                files = [{"rfilename": name} for name in found.files()]
-                self._send_json({"id": match["repo"], "sha": found.commit, "siblings": files})
-            elif match.re is _TREE:
-                self._send_json([self._entry(found, name) for name in found.files()])
-            else:
-                self._send_entry(found, match["file"])
+    hub: HubServer
+    protocol_version = "HTTP/1.1"
 
-        do_HEAD = do_GET
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        cdn = _CDN.fullmatch(path)
+        if cdn is not None:
+            repository = next(r for r in self.hub.repositories.values() if r.commit == cdn["rev"])
+            self._send_file(repository, cdn["file"], {})
+            return
+        match = _INFO.fullmatch(path) or _TREE.fullmatch(path) or _FILE.fullmatch(path)
+        found = self.hub.repositories.get(match["repo"]) if match else None
+        if match is None or found is None:
+            self._refuse(404, "RepoNotFound", "Repository not found")
+        elif found.gated:
+            self._refuse(403, "GatedRepo", "Access to this model is restricted")
+        elif match["rev"] not in ("main", found.commit):
+            self._refuse(404, "RevisionNotFound", "Invalid rev id")
+        elif match.re is _INFO:
+            files = [{"rfilename": name} for name in found.files()]
+            self._send_json({"id": match["repo"], "sha": found.commit, "siblings": files})
+        elif match.re is _TREE:
+            self._send_json([self._entry(found, name) for name in found.files()])
+        else:
+            self._send_entry(found, match["file"])
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: the tests look at the account."""
+    do_HEAD = do_GET
 
-        def _entry(self, found: Repository, name: str) -> dict[str, Any]:
-            size = (found.directory / name).stat().st_size
-            return {"type": "file", "path": name, "size": size, "oid": _etag(found, name)}
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the tests look at the account."""
 
-        def _send_entry(self, found: Repository, name: str) -> None:
-            if name not in found.files():
-                self._refuse(404, "EntryNotFound", "Entry not found")
-                return
-            headers = {"X-Repo-Commit": found.commit, "ETag": f'"{_etag(found, name)}"'}
-            if name.endswith(".safetensors"):
-                size = str((found.directory / name).stat().st_size)
-                headers |= {"X-Linked-Size": size, "X-Linked-ETag": headers["ETag"]}
-                elsewhere = hub.url.replace("127.0.0.1", "localhost")
-                self._send(302, b"", headers | {"Location": f"{elsewhere}/cdn/{found.commit}/{name}"})
-                return
-            self._send_file(found, name, headers)
+    def _entry(self, found: Repository, name: str) -> dict[str, Any]:
+        size = (found.directory / name).stat().st_size
+        return {"type": "file", "path": name, "size": size, "oid": _etag(found, name)}
 
-        def _send_file(self, found: Repository, name: str, headers: dict[str, str]) -> None:
-            content = (found.directory / name).read_bytes()
-            wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            status = 200
-            if wanted is not None and found.ranges:
-                start, stop = int(wanted[1]), int(wanted[2] or len(content)) + 1
-                headers = headers | {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"}
-                status, content = 206, content[start:stop]
-            if self.command == "GET":
-                hub.sent_bytes[name] += len(content)
-            self._send(status, content, headers)
+    def _send_entry(self, found: Repository, name: str) -> None:
+        if name not in found.files():
+            self._refuse(404, "EntryNotFound", "Entry not found")
+            return
+        headers = {"X-Repo-Commit": found.commit, "ETag": f'"{_etag(found, name)}"'}
+        if name.endswith(".safetensors"):
+            size = str((found.directory / name).stat().st_size)
+            headers |= {"X-Linked-Size": size, "X-Linked-ETag": headers["ETag"]}
+            elsewhere = self.hub.url.replace("127.0.0.1", "localhost")
+            self._send(302, b"", headers | {"Location": f"{elsewhere}/cdn/{found.commit}/{name}"})
+            return
+        self._send_file(found, name, headers)
 
-        def _send_json(self, value: object) -> None:
-            self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+    def _send_file(self, found: Repository, name: str, headers: dict[str, str]) -> None:
+        content = (found.directory / name).read_bytes()
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        status = 200
+        if wanted is not None and found.ranges:
+            start, stop = int(wanted[1]), int(wanted[2] or len(content)) + 1
+            headers = headers | {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"}
+            status, content = 206, content[start:stop]
+        if self.command == "GET":
+            self.hub.sent_bytes[name] += len(content)
+        self._send(status, content, headers)
 
-        def _refuse(self, status: int, code: str, message: str) -> None:
-            self._send(status, b"", {"X-Error-Code": code, "X-Error-Message": message})
+    def _send_json(self, value: object) -> None:
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-        def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        self._send(status, b"", {"X-Error-Code": code, "X-Error-Message": message})
 
-    return Handler
+    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
 
 
 def _etag(found: Repository, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,31 +14,54 @@ from pipeline.checkpoint.header import read_header
 from tests.helpers.hub import HubServer, Repository, ask
 from tests.helpers.models import write_model
 
-MAIN, OTHER, GATED, NO_RANGES = "a" * 40, "b" * 40, "c" * 40, "d" * 40
+LARGE, SMALL, GATED, PLAIN, OLD, WIDE = (letter * 40 for letter in "abcdef")
+LONG_NAMES = [f"a.very.long.name.of.tensor.number.{i:06d}" + "x" * 100 for i in range(4000)]
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two models: one sharded into files of megabytes with a tokenizer, one small in a single file."""
+    """A large model in shards of megabytes, a small one in one file, one of a long header, one of pickles."""
     root = tmp_path_factory.mktemp("hub")
     write_model(root / "large", shards=2, vocab=2048, hidden=256, tokenizer=True)
     (root / "large" / "README.md").write_text("not wanted")
     (root / "large" / "training_args.bin").write_bytes(b"not wanted")
     write_model(root / "small", extra={"ids": torch.arange(3)})
+    write_model(root / "wide", extra={name: torch.zeros(1) for name in LONG_NAMES})
+    (root / "old").mkdir()
+    (root / "old" / "pytorch_model.bin").write_bytes(b"x")
+    (root / "old" / "config.json").write_text("{}")
     return root
 
 
 @pytest.fixture
 def hub(models: Path) -> Iterator[HubServer]:
-    """A Hub that serves both, one of them also gated and also without ranged reads."""
-    repositories = {
-        "acme/large": Repository(models / "large", MAIN),
-        "small": Repository(models / "small", OTHER),
-        "acme/gated": Repository(models / "small", GATED, gated=True),
-        "acme/plain": Repository(models / "small", NO_RANGES, ranges=False),
-    }
-    with HubServer(repositories) as server:
+    """A Hub that serves them all, the small one also gated and also without ranged reads."""
+    with serve(models) as server:
         yield server
+
+
+def serve(models: Path) -> HubServer:
+    return HubServer(
+        {
+            "acme/large": Repository(models / "large", LARGE),
+            "small": Repository(models / "small", SMALL),
+            "acme/gated": Repository(models / "small", GATED, gated=True),
+            "acme/plain": Repository(models / "small", PLAIN, ranges=False),
+            "acme/old": Repository(models / "old", OLD),
+            "acme/wide": Repository(models / "wide", WIDE),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def answers(models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a fresh process answers to many references, by reference."""
+    references = ["small", f"small@{SMALL}", "small@v9", "a..b/c", "acme/lrage"]
+    references += ["acme/gated", "acme/plain", "acme/old", "acme/wide"]
+    requests = [dict(zip(("path", "revision"), text.split("@"), strict=False)) for text in references]
+    with serve(models) as server:
+        given = ask(server.url, tmp_path_factory.mktemp("home"), *requests)
+    return dict(zip(references, given, strict=True))
 
 
 def test_planning_reads_headers_and_fetching_keeps_the_plan(
@@ -49,7 +73,7 @@ def test_planning_reads_headers_and_fetching_keeps_the_plan(
     for shard in shards:
         assert 0 < hub.sent_bytes[shard.name] < shard.stat().st_size / 2
     assert hub.sent_bytes["README.md"] == hub.sent_bytes["training_args.bin"] == 0
-    assert planned["commit"] == MAIN
+    assert planned["commit"] == LARGE
     assert [file[1:] for file in planned["files"]] == [
         [shard.stat().st_size, read_header(str(shard)).digest, 0] for shard in shards
     ]
@@ -66,20 +90,17 @@ def test_planning_reads_headers_and_fetching_keeps_the_plan(
     assert not (Path(fetched["directory"]) / "README.md").exists()
 
 
-def test_a_long_header_takes_a_second_read(hub: HubServer, tmp_path: Path) -> None:
+def test_a_long_header_takes_a_second_read(answers: dict[str, Any], models: Path) -> None:
     """A header longer than the first read is read to its end."""
-    long = {f"a.very.long.name.of.tensor.number.{i:06d}" + "x" * 100: torch.zeros(1) for i in range(4000)}
-    write_model(tmp_path / "wide", extra=long)
-    hub.repositories["acme/wide"] = Repository(tmp_path / "wide", "e" * 40)
-    (answer,) = ask(hub.url, tmp_path / "home", {"path": "acme/wide"})
-    assert set(long) < set(answer["tensors"])
-    assert answer["files"][0][2] == read_header(str(tmp_path / "wide" / "model.safetensors")).digest
+    assert set(LONG_NAMES) < set(answers["acme/wide"]["tensors"])
+    header = read_header(str(models / "wide" / "model.safetensors"))
+    assert answers["acme/wide"]["files"][0][2] == header.digest
 
 
-def test_a_name_without_an_owner_and_a_pinned_commit(hub: HubServer, tmp_path: Path) -> None:
+def test_a_name_without_an_owner_and_a_pinned_commit(answers: dict[str, Any]) -> None:
     """`name` alone is a repository too, and a commit may be asked for as the revision."""
-    by_name, by_commit = ask(hub.url, tmp_path, {"path": "small"}, {"path": "small", "revision": OTHER})
-    assert by_name["commit"] == by_commit["commit"] == OTHER
+    by_name, by_commit = answers["small"], answers[f"small@{SMALL}"]
+    assert by_name["commit"] == by_commit["commit"] == SMALL
     assert by_name["tensors"] == by_commit["tensors"]
     assert by_name["tensors"]["ids"][:2] == ["int64", [3]]
 
@@ -107,50 +128,36 @@ def test_without_a_network_the_cache_serves_or_the_error_says_so(hub: HubServer,
         closed.bind(("127.0.0.1", 0))
         dead = f"http://127.0.0.1:{closed.getsockname()[1]}"
         cached, absent = ask(dead, tmp_path, {"path": "small"}, {"path": "acme/large"})
-    assert cached["commit"] == OTHER
+    assert cached["commit"] == SMALL
     assert absent["error"]["what"] == '"acme/large" is no local directory, and the Hub cannot be reached'
     assert absent["error"]["where"] == f"{dead}/acme/large"
     assert "check the network" in absent["error"]["hint"]
     assert absent["error"]["found"]
 
 
-def test_what_the_hub_refuses_is_explained(hub: HubServer, tmp_path: Path) -> None:
+def test_what_the_hub_refuses_is_explained(answers: dict[str, Any]) -> None:
     """A missing or gated repository, a missing revision and a bad name each have their own error and hint."""
-    missing, gated, revision, bad = (
-        answer["error"]
-        for answer in ask(
-            hub.url,
-            tmp_path,
-            {"path": "acme/lrage"},
-            {"path": "acme/gated"},
-            {"path": "small", "revision": "v9"},
-            {"path": "a..b/c"},
-        )
-    )
+    missing, gated = answers["acme/lrage"]["error"], answers["acme/gated"]["error"]
     assert missing["what"].startswith('"acme/lrage" is neither a local directory nor a Hub repository')
     assert "log in" in missing["hint"]
     assert gated["what"] == 'repository "acme/gated" is gated and this account has no access'
     assert "ask for access" in gated["hint"]
-    assert revision["what"] == 'repository "small" has no revision "v9"'
-    assert bad["what"] == '"a..b/c" is neither a directory nor a repository name'
+    assert answers["small@v9"]["error"]["what"] == 'repository "small" has no revision "v9"'
+    assert answers["a..b/c"]["error"]["what"] == '"a..b/c" is neither a directory nor a repository name'
 
 
-def test_a_server_without_ranges_is_refused(hub: HubServer, tmp_path: Path) -> None:
+def test_a_server_without_ranges_is_refused(answers: dict[str, Any]) -> None:
     """A server that answers a ranged read with the whole file is told, not trusted."""
-    (answer,) = ask(hub.url, tmp_path, {"path": "acme/plain"})
-    assert "ranged reads" in answer["error"]["what"]
-    assert answer["error"]["found"] == "status 200"
+    error = answers["acme/plain"]["error"]
+    assert "ranged reads" in error["what"]
+    assert error["found"] == "status 200"
 
 
-def test_a_repository_in_another_format_is_refused(hub: HubServer, tmp_path: Path) -> None:
+def test_a_repository_in_another_format_is_refused(answers: dict[str, Any]) -> None:
     """The listing of a repository is judged like a directory's: pickles are refused with a way out."""
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "pytorch_model.bin").write_bytes(b"x")
-    (tmp_path / "old" / "config.json").write_text("{}")
-    hub.repositories["acme/old"] = Repository(tmp_path / "old", "e" * 40)
-    (answer,) = ask(hub.url, tmp_path / "home", {"path": "acme/old"})
-    assert answer["error"]["what"] == "the weights are PyTorch pickles, which is not read yet"
-    assert answer["error"]["where"] == f"acme/old@{'e' * 40}"
+    error = answers["acme/old"]["error"]
+    assert error["what"] == "the weights are PyTorch pickles, which is not read yet"
+    assert error["where"] == f"acme/old@{OLD}"
 
 
 def test_a_file_that_is_not_what_was_planned_is_refused(hub: HubServer, models: Path, tmp_path: Path) -> None:
