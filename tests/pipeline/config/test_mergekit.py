@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,8 @@ def test_defaults_by_semantics() -> None:
     assert density and [default_of(density, name) for name in ("mergekit", "paper")] == [1.0, 0.2]
     normalize = MEAN.knob("normalize")
     assert normalize and [default_of(normalize, name) for name in ("mergekit", "paper")] == [True, True]
+    other = replace(normalize, paper=False)
+    assert [default_of(other, name) for name in ("mergekit", "paper")] == [True, False]
 
 
 def test_paths_and_names_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,8 +50,8 @@ def test_yaml(tmp_path: Path, text: str, value: object) -> None:
 
 @pytest.mark.parametrize("name", ["m.json", "m.JSON", "config", "m.txt"])
 def test_json(tmp_path: Path, name: str) -> None:
-    """JSON is read as JSON where the name or the text says so, tabs and escapes included."""
-    assert read(tmp_path, '\n{\n\t"a": [1e-5, true, null, "\\u00fc"]\n}\n', name) == {
+    """JSON is read as JSON where the name or the text says so, byte order mark, tabs and escapes included."""
+    assert read(tmp_path, '\ufeff\n{\n\t"a": [1e-5, true, null, "\\u00fc"]\n}\n', name) == {
         "a": [1e-5, True, None, "ü"]
     }
 

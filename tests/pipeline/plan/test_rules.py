@@ -96,7 +96,7 @@ def test_global_gradients_and_filters() -> None:
 
 
 def test_shape_of_settings() -> None:
-    """All knobs are there: per-model ones as one value an expert in the config's order, global ones as one."""
+    """All knobs are there: per-model ones as one value an expert in config order, global ones as one."""
     models = [{"model": name, "parameters": {"weight": i}} for i, name in enumerate("xbya")]
     config = parse_config({"merge_method": "toy_deltas", "base_model": "b", "models": models})
     settings = settings_for(config, DELTAS, EMBED, 0.0)
@@ -138,8 +138,8 @@ def test_gradients_stay_between_their_ends() -> None:
     """Interpolation hits every given number, never leaves the range, and is exact where it is flat."""
     rng = random.Random(7)
     for _ in range(200):
-        gradient = [rng.choice((0.0, 1.0, rng.random())) for _ in range(rng.randint(1, 6))]
-        layers = rng.choice((2, 3, 7, 32, 61))
+        gradient = [rng.choice((0.0, 1.0, rng.random())) for _ in range(rng.choice((1, 2, 3, 5, 50)))]
+        layers = rng.choice((2, 3, 7, 32, 50, 61))
         found = [
             resolved({"density": gradient, "weight": 1}, {}, UP.format(i), layers)["density"][0]
             for i in range(layers)
@@ -149,9 +149,10 @@ def test_gradients_stay_between_their_ends() -> None:
         for i, value in enumerate(found):
             exact, rest = divmod(i * (len(gradient) - 1), layers - 1)
             if rest == 0:
-                assert value == pytest.approx(gradient[exact], abs=1e-15)
-    for value in (0.1, 0.3, 1 / 3):
-        assert resolved({"weight": [value] * 3}, {}, UP.format(3), 8)["weight"] == (value,)
+                assert value == pytest.approx(gradient[exact], abs=1e-14)
+    for value in (rng.random() for _ in range(20)):
+        found = {resolved({"weight": [value] * 3}, {}, UP.format(i), 8)["weight"] for i in range(8)}
+        assert found == {(value,)}
 
 
 @pytest.mark.parametrize(
