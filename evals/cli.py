@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from cluster.options import executor_options, start_executor, uses_ray
 
-    from cluster.contract import Executor
+if TYPE_CHECKING:
     from evals.fanout import Evaluation
     from evals.setting import Setting
 
@@ -53,17 +53,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where models run.",
 )
-@click.option(
-    "--executor",
-    type=click.Choice(["local", "ray"]),
-    help="Where units run [default: local; ray with --address].",
-)
-@click.option(
-    "--address", metavar="A", help="A running Ray cluster to use, for example auto or 10.0.0.1:6379."
-)
-@click.option(
-    "--workers", type=click.IntRange(1), metavar="N", help="Units that run at once [default: one a core]."
-)
+@executor_options
 @click.option("--progress/--no-progress", default=True, show_default=True, help="Live line on stderr.")
 @click.option("--json", "json_out", is_flag=True, help="Print JSON in place of the table.")
 def eval_command(
@@ -79,18 +69,24 @@ def eval_command(
     from evals.normalise import averages, normalise
     from evals.request import make_request
     from evals.table import as_json, grids, show
+    from pipeline.machine import cores
 
     setting = _setting(**options)
-    executor = _executor(setting, **options)
+    where = {name: options[name] for name in ("executor", "address", "workers")}
+    uses_ray(options["executor"], options["address"])
+    start = partial(start_executor, **where, here=1 if setting.device == "cuda" else cores(), kind="process")
+    digests = Digests(out / "digests.json")
     request = make_request(
         [Path(model) for model in models],
         [Path(suite) for suite in suites],
         data_dir=options["data"],
         base=Path(options["base"]) if options["base"] else None,
         experts=_experts(options["experts"]),
-        digests=Digests(out / "digests.json"),
+        digests=digests,
     )
-    evaluation = evaluate(request.pairs, executor, out, setting, show_progress=options["progress"])
+    evaluation = evaluate(
+        request.pairs, start, out, setting, digests=digests, show_progress=options["progress"]
+    )
     cells = normalise(evaluation.records, request.base, request.expert_labels, request.counted())
     means = averages(cells)
     if json_out:
@@ -129,28 +125,6 @@ def _setting(*, limit: int | None, batch_size: str, device: str, backend: str, *
             "not a batch size", where="--batch-size", expected="1, 2, ... or auto", found=batch_size
         )
     return Setting(limit=limit, batch_size=batch_size, device=choose_device(device))
-
-
-def _executor(
-    setting: Setting, *, executor: str | None, address: str | None, workers: int | None, **_: Any
-) -> Callable[[], Executor]:
-    """How to start the executor, if there is work: local unless Ray is asked for; an address means Ray."""
-    from pipeline.errors import InputError
-    from pipeline.machine import cores
-
-    if executor == "local" and address:
-        raise InputError("--address needs --executor ray", hint="drop --address or use --executor ray")
-
-    def start() -> Executor:
-        if executor == "ray" or address:
-            from cluster.on_ray import RayExecutor
-
-            return RayExecutor(address=address, workers=workers)
-        from cluster.local import LocalExecutor
-
-        return LocalExecutor(workers or (1 if setting.device == "cuda" else cores()), kind="process")
-
-    return start
 
 
 def _close(evaluation: Evaluation, out: Path) -> None:

@@ -31,7 +31,10 @@ class Digests:
         self._memory = memory
         self._known: dict[str, list[Any]] = {}
         if memory is not None and memory.is_file():
-            self._known = json.loads(memory.read_text(encoding="utf-8"))
+            try:
+                self._known = json.loads(memory.read_text(encoding="utf-8"))
+            except ValueError:
+                self._known = {}  # a damaged memory only costs reading the files again
 
     def of_file(self, path: Path) -> str:
         """The digest (hex) of one file's bytes."""

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cluster.progress import Progress
-
 from cluster.contract import Executor, Fault, Resources, Unit
+from cluster.progress import Progress
 from evals.content import Digests, record_key, task_digest
 from evals.models import Model
 from evals.record import Record, from_dict
 from evals.setting import Setting
 from evals.store import RecordStore
 from evals.task import Task
+from pipeline.errors import MergescaleError, UnitError
 
 #: What a worker needs besides the weights: libraries and one batch of logits.
 _WORKER_BYTES = 2 << 30
@@ -61,6 +61,7 @@ def evaluate(
     out_dir: Path,
     setting: Setting,
     *,
+    digests: Digests | None = None,
     show_progress: bool = False,
 ) -> Evaluation:
     """Score each model on its task (data located) and write the tables of all of them in `out_dir`.
@@ -69,13 +70,14 @@ def evaluate(
     is left to measure. ConfigError: a task that lm-eval refuses, before any model is loaded.
     """
     store = RecordStore(out_dir)
-    digests = Digests(out_dir / "digests.json")
+    digests = digests or Digests(out_dir / "digests.json")
     cells = _cells(pairs, setting, digests)
     found = {cell.key: store.get(cell.key) for cell in cells}
     todo = {cell.key: cell for cell in cells if found[cell.key] is None}
     missing = list(todo.values())
     failures: dict[str, str] = {}
-    with Progress(len(missing), "evaluating", enabled=show_progress and bool(missing)) as progress:
+    shown = show_progress and bool(missing)
+    with Progress(len(missing), "evaluating", enabled=shown, unit="items") as progress:
         for cell, outcome in _run(missing, executor, setting):
             if isinstance(outcome, Record) and outcome.task_digest == cell.digest:
                 store.put(cell.key, outcome)
@@ -110,12 +112,10 @@ def _run(
     """Each missing cell with its record or fault, as they finish."""
     if not missing:
         return
-    from evals.harness import check_tasks
-
-    check_tasks(list({cell.digest: cell.task for cell in missing}.values()))
     cells = {cell.key: cell for cell in missing}
     with executor() as running:
-        for outcome in running.run([_unit(cell, setting) for cell in missing]):
+        _check(missing, running)
+        for outcome in running.run(_unit(cell, setting, running.name) for cell in missing):
             cell = cells[outcome.unit_id]
             if outcome.fault is not None or outcome.value is None:
                 yield cell, outcome.fault or Fault("program", "the unit gave nothing")
@@ -123,11 +123,30 @@ def _run(
                 yield cell, from_dict(outcome.value, cell.task.where)
 
 
-def _unit(cell: _Cell, setting: Setting) -> Unit:
+def _check(missing: Sequence[_Cell], executor: Executor) -> None:
+    """Have a worker load every task that is left, before any model. ConfigError: lm-eval refuses one."""
+    tasks = list({cell.digest: cell.task for cell in missing}.values())
+    for outcome in executor.run([Unit("check-tasks", check, {"tasks": tasks})]):
+        if outcome.fault is not None:
+            if isinstance(outcome.fault.exception, MergescaleError):
+                raise outcome.fault.exception
+            raise UnitError("the tasks could not be checked", found=outcome.fault.message)
+
+
+def _unit(cell: _Cell, setting: Setting, executor: str) -> Unit:
+    """The unit of work of a cell. Only Ray hands out GPUs; local workers share the one they see."""
     memory = int(1.2 * cell.model.weights_bytes) + _WORKER_BYTES
-    on_gpu = setting.device.startswith("cuda")
+    on_gpu = setting.device.startswith("cuda") and executor == "ray"
     resources = Resources(cpus=setting.threads, gpus=1.0 if on_gpu else 0.0, memory_bytes=memory)
     return Unit(cell.key, measure, {"model": cell.model, "task": cell.task, "setting": setting}, resources)
+
+
+def check(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The unit of work that comes first: load tasks, no model."""
+    from evals.harness import check_tasks
+
+    check_tasks(payload["tasks"])
+    return {}
 
 
 def measure(payload: Mapping[str, Any]) -> dict[str, Any]:

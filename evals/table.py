@@ -79,7 +79,8 @@ def _normalised(labels: Sequence[str], means: Sequence[Average]) -> Grid:
                 else [MISSING] * 2
             )
         rows.append(tuple(row))
-    return Grid("normalised: mean inside each category, then over categories", heads, tuple(rows))
+    title = f"normalised: mean inside each category, then over categories ({MISSING}: missing or undefined)"
+    return Grid(title, heads, tuple(rows))
 
 
 def as_text(grid: Grid) -> str:

@@ -1,0 +1,176 @@
+"""The fan-out: measured once, served only unchanged, and one failure costs one score."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cluster.contract import Outcome, Unit
+from cluster.local import LocalExecutor
+from evals.content import Digests
+from evals.fanout import Evaluation, evaluate
+from evals.models import Model, describe_model
+from evals.record import Record, read_jsonl, read_parquet
+from evals.setting import Setting
+from evals.suites import Suite, load_suite, locate_data
+from evals.task import Task
+from pipeline.errors import ConfigError
+from tests.helpers.inline import InlineExecutor
+from tests.helpers.models import write_model
+from tests.helpers.tasks import choice_rows, choice_task, write_rows, write_suite
+
+CHECK = "check-tasks"
+
+
+def pairs(models: Sequence[Path], tasks: Sequence[Task]) -> list[tuple[Model, Task]]:
+    """Every model with every task."""
+    return [(describe_model(path, Digests()), task) for path in models for task in tasks]
+
+
+def run(
+    asked: Sequence[tuple[Model, Task]], out: Path, setting: Setting | None = None
+) -> tuple[Evaluation, list[str]]:
+    """Evaluate in this process: (evaluation, ids of the units that ran, without the check)."""
+    executor = InlineExecutor()
+    found = evaluate(asked, lambda: executor, out, setting or Setting(limit=6))
+    return found, [unit for unit in executor.ran if unit != CHECK]
+
+
+def plain(records: Iterable[Record]) -> list[Record]:
+    """Records without the time they took."""
+    return [replace(record, elapsed_s=0.0) for record in records]
+
+
+@pytest.fixture
+def own(home: Path, tmp_path: Path) -> Path:
+    """A copy of the session's folder that a test may change."""
+    return shutil.copytree(home, tmp_path / "own")
+
+
+@pytest.fixture
+def tasks(own: Path) -> tuple[Task, ...]:
+    """The first two tasks of the copied suite, located."""
+    return locate_data(load_suite(own / "toy.yaml")).tasks[:2]
+
+
+def test_a_second_run_measures_nothing(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:
+    """Every pair gives one record, in order; asked again, the same records come and nothing runs."""
+    asked = pairs([own / "base", own / "expert"], tasks)
+    first, ran = run(asked, tmp_path / "out")
+    assert len(ran) == 4 and first.reused == 0 and not first.failures
+    assert [(one.label, one.task) for one in first.records] == [
+        ("base", "pick"), ("base", "shots"), ("expert", "pick"), ("expert", "shots"),
+    ]  # fmt: skip
+    again = evaluate(asked, lambda: pytest.fail("started"), tmp_path / "out", Setting(limit=6))
+    assert again.records == first.records and again.reused == 4
+    assert read_jsonl(tmp_path / "out" / "records.jsonl") == list(first.records)
+    assert read_parquet(tmp_path / "out" / "records.parquet") == list(first.records)
+
+
+def test_only_what_changed_is_measured_again(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:
+    """New weights run that model only, new rows that task only, another limit everything."""
+    write_suite(own / "one.yaml", {"choice": [choice_task("alone", data={"test": "data/test.jsonl"})]})
+    both = [tasks[0], *locate_data(load_suite(own / "one.yaml")).tasks]
+    models, out = [own / "base", own / "expert"], tmp_path / "out"
+    first, _ = run(pairs(models, both), out)
+    write_rows(own / "data" / "train.jsonl", choice_rows(10, seed=7))
+    found, ran = run(pairs(models, both), out)
+    assert len(ran) == 2 and found.reused == 2, "one of the two tasks has these rows among its data"
+    assert [one.task for one in found.records if one not in first.records] == ["pick", "pick"]
+    shutil.copyfile(own / "base" / "model.safetensors", own / "expert" / "model.safetensors")
+    found, ran = run(pairs(models, both), out)
+    assert ran == [], "the expert now is the base, whose scores are known"
+    assert [one.items for one in found.records[:2]] == [one.items for one in found.records[2:]]
+    write_model(own / "expert", seed=9, base=own / "base")
+    assert len(run(pairs(models, both), out)[1]) == 2
+    assert len(run(pairs(models[:1], both), out, Setting(limit=5))[1]) == 2
+
+
+def test_a_moved_model_keeps_its_scores_under_its_new_name(
+    own: Path, tasks: tuple[Task, ...], tmp_path: Path
+) -> None:
+    """Names are no part of a score: a copied model, or a task in another suite, is served and named anew."""
+    first, _ = run(pairs([own / "base"], tasks[:1]), tmp_path / "out")
+    shutil.copytree(own / "base", own / "renamed")
+    task = replace(tasks[0], suite="another", category="else", name="called", role="held-out", chance=0.5)
+    found, ran = run(pairs([own / "renamed"], [task]), tmp_path / "out")
+    assert ran == []
+    one = found.records[0]
+    assert (one.label, one.model) == ("renamed", str(own / "renamed"))
+    assert (one.suite, one.category, one.task, one.role, one.chance) == (
+        "another", "else", "called", "held-out", 0.5,
+    )  # fmt: skip
+    assert one.items == first.records[0].items
+
+
+def test_one_question_asked_twice_runs_once(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:
+    """The same model and task under two names is one unit of work and two records."""
+    asked = pairs([own / "base"], [tasks[0], replace(tasks[0], name="twin")])
+    found, ran = run(asked, tmp_path / "out")
+    assert len(ran) == 1
+    assert [one.task for one in found.records] == ["pick", "twin"]
+
+
+def test_a_failure_is_named_and_the_others_finish(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:
+    """A model that cannot be loaded loses its own scores only; the next run tries only those again."""
+    weights = own / "expert" / "model.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(b"\xff" * len(good))
+    asked = pairs([own / "expert", own / "base"], tasks[:1])
+    found, ran = run(asked, tmp_path / "out")
+    assert len(ran) == 2
+    assert [one.label for one in found.records] == ["base"]
+    (failure,) = found.failures
+    assert (failure.label, failure.suite, failure.task) == ("expert", "toy", "pick")
+    assert failure.reason
+    assert len(run(asked, tmp_path / "out")[1]) == 1
+    weights.write_bytes(good)
+    found, ran = run(pairs([own / "expert", own / "base"], tasks[:1]), tmp_path / "out")
+    assert len(ran) == 1 and not found.failures and len(found.records) == 2
+
+
+class Cut(InlineExecutor):
+    """Stops dead after the check and a number of units, as a killed run does."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
+        for number, outcome in enumerate(super().run(units)):
+            if outcome.unit_id != CHECK and number >= self.after:
+                raise KeyboardInterrupt
+            yield outcome
+
+
+def test_an_interrupted_run_is_continued(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:
+    """What was finished when a run was cut off is kept: the same command does the rest only."""
+    asked = pairs([own / "base", own / "expert"], tasks)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(asked, lambda: Cut(after=3), tmp_path / "out", Setting(limit=6))
+    found, ran = run(asked, tmp_path / "out")
+    assert len(ran) == 1 and len(found.records) == 4 and found.reused == 3
+
+
+def test_a_wrong_task_stops_everything_before_any_model(own: Path, tmp_path: Path) -> None:
+    """A task that lm-eval refuses is a ConfigError after the check alone, and nothing is written."""
+    entry = choice_task("bad", data={"test": "data/test.jsonl"}, override={"doc_to_target": "{{gone.deep}}"})
+    suite: Suite = locate_data(load_suite(write_suite(own / "bad.yaml", {"choice": [entry]})))
+    executor = InlineExecutor()
+    with pytest.raises(ConfigError):
+        evaluate(pairs([own / "base"], suite.tasks), lambda: executor, tmp_path / "out", Setting())
+    assert executor.ran == [CHECK]
+    assert not (tmp_path / "out").exists()
+
+
+def test_worker_processes_give_the_same_records(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:
+    """A spawned worker gives the very records that this process gives, but for the time they took."""
+    asked = pairs([own / "base"], tasks)
+    here, _ = run(asked, tmp_path / "here")
+    there = evaluate(asked, lambda: LocalExecutor(1, kind="process"), tmp_path / "there", Setting(limit=6))
+    assert plain(there.records) == plain(here.records)
+    assert not there.failures

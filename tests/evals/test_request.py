@@ -1,0 +1,100 @@
+"""Requests: what is scored on what, under which names, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evals.request import Request, make_request
+from pipeline.errors import CheckpointError, ConfigError, InputError
+from tests.helpers.models import write_model
+from tests.helpers.tasks import choice_rows, choice_task, write_rows, write_suite
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Three models, data, and a held-in suite of two categories and a held-out suite of one."""
+    for seed, name in enumerate(("base", "one/expert", "two/expert")):
+        write_model(tmp_path / name, seed=seed)
+    for name in ("test", "train"):
+        write_rows(tmp_path / "data" / f"{name}.jsonl", choice_rows(3))
+    write_suite(tmp_path / "in.yaml", {"a": [choice_task("a1"), choice_task("a2")], "b": [choice_task("b1")]})
+    write_suite(tmp_path / "out.yaml", {"c": [choice_task("c1")]}, role="held-out")
+    return tmp_path
+
+
+def request(place: Path, *models: str, **options: object) -> Request:
+    """A request for both suites."""
+    suites = [place / "in.yaml", place / "out.yaml"]
+    return make_request([place / name for name in models], suites, **options)  # type: ignore[arg-type]
+
+
+def asked(found: Request) -> dict[str, list[str]]:
+    """Label -> the tasks it is scored on."""
+    labels = dict.fromkeys(model.label for model, _ in found.pairs)
+    return {label: [task.name for model, task in found.pairs if model.label == label] for label in labels}
+
+
+def test_an_expert_is_scored_on_its_own_category(place: Path) -> None:
+    """Models and the base are scored on every task, an expert named as reference only on its category's."""
+    found = request(
+        place,
+        "one/expert",
+        base=place / "base",
+        experts={"b": place / "two/expert", "a": place / "one/expert"},
+    )
+    everything = ["a1", "a2", "b1", "c1"]
+    assert asked(found) == {"one/expert": everything, "base": everything, "two/expert": ["b1"]}
+    assert found.base == "base"
+    assert found.expert_labels == {"a": "one/expert", "b": "two/expert"}
+
+
+def test_a_model_named_twice_is_one_model(place: Path) -> None:
+    """The same directory as model, base and expert, however spelled, is one model with one label."""
+    found = request(place, "base", "one/../base", base=place / "base", experts={"a": place / "base"})
+    assert asked(found) == {"base": ["a1", "a2", "b1", "c1"]}
+
+
+def test_labels_tell_models_apart(place: Path) -> None:
+    """A label is the directory's name, with as many parents as it takes to be unique."""
+    shutil.copytree(place / "one", place / "deep" / "one")
+    found = request(place, "base", "one/expert", "two/expert", "deep/one/expert")
+    labels = [model.label for model in found.models]
+    assert labels[0] == "base" and labels[2] == "two/expert" and labels[3] == "deep/one/expert"
+    assert len(set(labels)) == 4 and labels[1].endswith("one/expert")
+
+
+def test_categories_of_a_merge_are_those_of_its_experts(place: Path) -> None:
+    """Where a model says what it was merged from, the categories of those experts count and no others."""
+    experts = {"a": place / "one/expert", "b": place / "two/expert"}
+    found = request(place, "base", experts=experts)
+    assert found.counted() == {}, "a model that does not say is not restricted"
+    merged = replace(found.models[0], inputs=(str(place / "two/expert"),))
+    assert replace(found, models=(merged,)).counted() == {"base": {"b"}}
+    strange = replace(found.models[0], inputs=("/somewhere/else",))
+    assert replace(found, models=(strange,)).counted() == {}
+
+
+def test_an_unknown_category_is_refused_with_the_nearest(place: Path) -> None:
+    """An expert of a category that no held-in suite has is an InputError; held-out ones do not count."""
+    for category in ("aa", "c"):
+        with pytest.raises(InputError) as caught:
+            request(place, "base", experts={category: place / "base"})
+        assert category in caught.value.what
+        assert "a" in caught.value.hint
+
+
+def test_what_is_not_there_is_refused(place: Path) -> None:
+    """A missing model, missing data and two suites of one name are each their own error."""
+    with pytest.raises(CheckpointError):
+        request(place, "gone")
+    with pytest.raises(CheckpointError):
+        request(place, "base", base=place / "gone")
+    with pytest.raises(InputError):
+        request(place, "base", data_dir=place / "one")
+    with pytest.raises(ConfigError) as caught:
+        make_request([place / "base"], [place / "in.yaml", place / "in.yaml"])
+    assert "in" in caught.value.what
