@@ -39,9 +39,10 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 def write_config(path: Path, method: str, directories: list[Path]) -> Path:
     """One config that both programs read. fp32 arithmetic, bf16 out."""
     knobs = PARAMETERS[method]
+    base = {} if method == "linear" else {"base_model": str(directories[0])}
     config = {
         "merge_method": method,
-        "base_model": str(directories[0]),
+        **base,
         "models": [{"model": str(directory), "parameters": knobs["model"]} for directory in directories[1:]],
         "parameters": knobs["parameters"],
         "dtype": "float32",

@@ -39,7 +39,9 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 def main() -> None:
     """Time the cases that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--experts", type=int, default=8)
     parser.add_argument("--block", type=int, default=1 << 18, help="elements of one block")
     parser.add_argument("--blocks", type=int, default=8)
@@ -48,8 +50,12 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}, 1 thread")
-    print(f"{args.experts} experts stored as {args.stored}, {args.blocks} blocks of {args.block}; ns per element")
+    print(
+        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}, 1 thread"
+    )
+    print(
+        f"{args.experts} experts stored as {args.stored}, {args.blocks} blocks of {args.block}; ns per element"
+    )
     blocks = make_blocks(args.experts, args.block, args.blocks, getattr(torch, args.stored))
     for name, chosen in CASES:
         if name.startswith(args.only):
@@ -67,7 +73,13 @@ def make_blocks(experts: int, size: int, count: int, stored: torch.dtype) -> lis
     base_N = base_N.to(stored).float()
     models = tuple(f"model-{e}" for e in range(experts))
     return [
-        Block("w", start, base_N[start : start + size].clone(), experts_EN[:, start : start + size].clone(), models)
+        Block(
+            "w",
+            start,
+            base_N[start : start + size].clone(),
+            experts_EN[:, start : start + size].clone(),
+            models,
+        )
         for start in range(0, size * count, size)
     ]
 

@@ -23,7 +23,7 @@ from pipeline.measuring import Settled, settle_groups
 from pipeline.plan.cost import INTERPRETER_BYTES, raw_bytes
 from pipeline.plan.plan import MergePlan, UnitPlan
 from pipeline.publishing import furnish
-from pipeline.staging import Staging, check_output, explain
+from pipeline.staging import Staging, check_output, clear_leftovers, explain
 from pipeline.work.entry import run_unit
 from pipeline.work.orders import PieceOrder, UnitOrder
 from pipeline.work.seal import intact, seal
@@ -47,6 +47,7 @@ def run_merge(
     out = Path(out)
     done = check_output(plan, out, fresh)
     if done is not None:
+        clear_leftovers(out)
         return done
     began = perf_counter()
     try:

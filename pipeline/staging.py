@@ -86,11 +86,8 @@ class Staging:
         self.plan, self.out, self.root = plan, out, work_directory(out)
         self.model = _model_directory(plan, out)
         self.partials = self.root / "partials"
-        if fresh and self.root.exists():
-            Ledger.open(
-                self.root / "receipts.jsonl", fingerprint=None
-            ).close()  # refuses while another driver works here
-            shutil.rmtree(self.root)
+        if fresh:
+            clear_leftovers(out)
         check_output(plan, out, fresh)
         self.root.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger.open(self.root / "receipts.jsonl", plan.fingerprint)
@@ -128,6 +125,14 @@ class Staging:
         """The model has been published: give the lock and the work directory up."""
         self.ledger.close()
         shutil.rmtree(self.root)
+
+
+def clear_leftovers(out: Path) -> None:
+    """Remove a work directory that is not wanted any more; refused while another driver holds it."""
+    root = work_directory(out)
+    if root.exists():
+        Ledger.open(root / "receipts.jsonl", fingerprint=None).close()
+        shutil.rmtree(root)
 
 
 def input_records(plan: MergePlan) -> list[InputFile]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from cluster.ledger import is_held, read_ledger
-
 from pipeline.checkpoint.manifest import MANIFEST_NAME, read_manifest
 from pipeline.errors import InputError
 from pipeline.staging import work_directory
@@ -19,8 +18,9 @@ def merge_status(out: Path) -> dict[str, Any]:
     Raises InputError when something that is not ours lies there.
     """
     work = work_directory(out)
-    if (work / "plan.json").is_file():
-        plan = json.loads((work / "plan.json").read_bytes())
+    plan = json.loads((work / "plan.json").read_bytes()) if (work / "plan.json").is_file() else None
+    manifest = read_manifest(out) if (out / MANIFEST_NAME).is_file() else None
+    if plan is not None and (manifest is None or manifest.fingerprint != plan["fingerprint"]):
         receipts = read_ledger(work / "receipts.jsonl")
         merged = [receipt for receipt in receipts.values() if "digests" in receipt]
         return {
@@ -34,8 +34,7 @@ def merge_status(out: Path) -> dict[str, Any]:
             "written_bytes": sum(receipt["write_bytes"] for receipt in merged),
             "write_bytes": plan["write_bytes"],
         }
-    if (out / MANIFEST_NAME).is_file():
-        manifest = read_manifest(out)
+    if manifest is not None:
         return {
             "state": "complete",
             "out": str(out),

@@ -1,0 +1,161 @@
+"""Whatever kills the driver, the same command continues and the bytes are the same; nothing half-made is ever
+published.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cluster.contract import ClusterError
+from cluster.ledger import Ledger, read_ledger
+from pipeline.checkpoint.commit import verify
+from pipeline.errors import OutputError, RunError
+from pipeline.staging import work_directory
+from pipeline.status import describe, merge_status
+from tests.helpers.crash import killed_at
+from tests.helpers.merging import merge, plan, small_tiles, weight_bytes, write_config
+from tests.helpers.models import write_family
+
+#: (function, its n-th call): a stop of the merge before which the driver is killed.
+STOPS = [
+    ("pipeline.staging:create_sized", 2),
+    ("cluster.ledger:Ledger.append", 1),
+    ("cluster.ledger:Ledger.append", 7),
+    ("cluster.ledger:Ledger.append", 23),
+    ("pipeline.work.writing:write_from", 5),
+    ("pipeline.run:furnish", 1),
+    ("pipeline.publishing:write_manifest", 1),
+    ("pipeline.run:publish", 1),
+    ("pipeline.run:Staging.discard", 1),
+]
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A TIES merge over the whole model, cut into many small units, output in several files."""
+    small_tiles(monkeypatch, unit_bytes=2000)
+    base, experts = write_family(tmp_path / "models", experts=2, dtype="bfloat16", tokenizer=True)
+    return write_config(tmp_path / "merge.json", "ties-model", base, experts)
+
+
+def run(config: Path, out: Path) -> None:
+    """The merge whose driver is to be killed."""
+    merge(config, out, shard_size_bytes=4000)
+
+
+@pytest.mark.parametrize(("point", "call"), STOPS)
+def test_a_killed_driver_is_resumed(point: str, call: int, config: Path, tmp_path: Path) -> None:
+    """Killed before any stop, the output is absent or complete; resumed, it has the bytes of an undisturbed
+    run.
+    """
+    run(config, tmp_path / "calm")
+    out = tmp_path / "out"
+    assert killed_at(point, call, lambda: run(config, out)), "the stop was never reached"
+    if out.exists():
+        verify(out)
+    state = merge_status(out)
+    assert state["state"] in ("interrupted", "complete") and describe(state)
+    run(config, out)
+    assert weight_bytes(out) == weight_bytes(tmp_path / "calm")
+    verify(out)
+    run(config, out)
+    assert not work_directory(out).exists()
+
+
+def test_finished_units_are_not_done_again(config: Path, tmp_path: Path) -> None:
+    """A resumed run does only what has no receipt, unless the bytes on disk no longer agree with it."""
+    out = tmp_path / "out"
+    total = len(plan(config, shard_size_bytes=4000).units)
+    assert killed_at("pipeline.run:furnish", 1, lambda: run(config, out))
+    ledger = work_directory(out) / "receipts.jsonl"
+    merged = [unit for unit, receipt in read_ledger(ledger).items() if "digests" in receipt]
+    assert len(merged) == total
+    assert not killed_at("pipeline.work.writing:write_from", 1, lambda: run(config, out)), (
+        "nothing is written again"
+    )
+    shutil.rmtree(out)
+    assert killed_at("pipeline.run:furnish", 1, lambda: run(config, out))
+    file = max((work_directory(out)).glob("model-*/*.safetensors"))
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 0x40
+    file.write_bytes(data)
+    run(config, out)
+    run(config, tmp_path / "calm")
+    assert weight_bytes(out) == weight_bytes(tmp_path / "calm")
+
+
+def test_an_interrupted_run_of_another_plan_is_refused(config: Path, tmp_path: Path) -> None:
+    """Another plan in the work directory is an error that names both; `fresh` starts over."""
+    out = tmp_path / "out"
+    assert killed_at("pipeline.run:furnish", 1, lambda: run(config, out))
+    text = config.read_text().replace('"density": 0.3', '"density": 0.4')
+    config.write_text(text)
+    with pytest.raises(OutputError, match="another plan") as caught:
+        run(config, out)
+    assert "--fresh" in caught.value.hint
+    merge(config, out, shard_size_bytes=4000, fresh=True)
+    verify(out)
+
+
+def test_inputs_that_changed_meanwhile_are_refused(config: Path, tmp_path: Path) -> None:
+    """An input rewritten since the interruption is not mixed with what was merged before."""
+    out = tmp_path / "out"
+    assert killed_at("cluster.ledger:Ledger.append", 9, lambda: run(config, out))
+    model = Path(json.loads(config.read_text())["models"][0]["model"])
+    file = next(model.glob("*.safetensors"))
+    stamp = file.stat().st_mtime_ns + 10**9
+    os.utime(file, ns=(stamp, stamp))
+    with pytest.raises(OutputError, match="has changed") as caught:
+        run(config, out)
+    assert caught.value.where == str(file)
+
+
+def test_two_drivers_do_not_share_an_output(config: Path, tmp_path: Path) -> None:
+    """While one driver holds the work directory a second one is told who it is, even with `fresh`."""
+    out = tmp_path / "out"
+    assert killed_at("pipeline.run:furnish", 1, lambda: run(config, out))
+    with Ledger.open(work_directory(out) / "receipts.jsonl", plan(config, shard_size_bytes=4000).fingerprint):
+        for fresh in (False, True):
+            with pytest.raises(ClusterError, match=str(os.getpid())):
+                merge(config, out, shard_size_bytes=4000, fresh=fresh)
+    run(config, out)
+
+
+def test_a_full_disk_ends_clearly_and_can_be_resumed(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ENOSPC while writing is a RunError that says what to do; nothing is published; the rest follows later.
+    """
+    from pipeline.work import writing
+
+    original, left = writing.write_from, [6]
+
+    def failing(descriptor: int, data: memoryview, offset: int) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.safetensors")
+        original(descriptor, data, offset)
+
+    monkeypatch.setattr(writing, "write_from", failing)
+    with pytest.raises(RunError, match="disk is full") as caught:
+        run(config, tmp_path / "out")
+    assert "same command" in caught.value.hint and not (tmp_path / "out").exists()
+    run(config, tmp_path / "out")
+    verify(tmp_path / "out")
+
+
+def test_a_disk_too_small_is_noticed_before_work(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Free space below the model's size is an error before anything is made."""
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10))
+    with pytest.raises(OutputError, match="does not fit"):
+        run(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists() and not work_directory(tmp_path / "out").exists()
