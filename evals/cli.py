@@ -134,6 +134,10 @@ def _close(evaluation: Evaluation, out: Path) -> None:
     measured = len(evaluation.records) - evaluation.reused
     click.echo(f"{measured} scores measured, {evaluation.reused} from {out / 'records'}", err=True)
     click.echo(f"tables: {out / 'records.jsonl'} {out / 'records.parquet'}", err=True)
+    for one in evaluation.records:
+        if one.truncated:
+            what = f"{one.truncated} of {one.n} items are longer than the model takes: cut from the left"
+            click.echo(f"warning: {one.label} on {one.suite}/{one.task}: {what}", err=True)
     if evaluation.failures:
         lines = [f"{one.label} on {one.suite}/{one.task}: {one.reason}" for one in evaluation.failures]
         what = f"{len(lines)} of {len(lines) + len(evaluation.records)} scores could not be measured"

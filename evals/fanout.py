@@ -27,7 +27,7 @@ _WORKER_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Failure:
-    """A model and task that could not be scored, and why."""
+    """A model and task that could not be scored, and why, in one line."""
 
     label: str
     model: str
@@ -176,4 +176,5 @@ def _stamped(record: Record, cell: _Cell) -> Record:
 
 
 def _failure(cell: _Cell, reason: str) -> Failure:
-    return Failure(cell.model.label, cell.model.path, cell.task.suite, cell.task.name, reason)
+    line = " ".join(reason.split())
+    return Failure(cell.model.label, cell.model.path, cell.task.suite, cell.task.name, line)

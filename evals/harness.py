@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
+import logging
 import platform
 import random
 import re
@@ -100,6 +101,7 @@ def _measure(model: Model, task: Task, digest: str, setting: Setting) -> Record:
         value=value,
         stderr=stderr,
         n=len(scores),
+        truncated=sum(_too_long(lm, one["arguments"]) for one in samples),
         elapsed_s=round(elapsed_s, 3),
         machine=platform.node(),
         device=setting.device,
@@ -108,6 +110,21 @@ def _measure(model: Model, task: Task, digest: str, setting: Setting) -> Record:
         lm_eval=version("lm_eval"),
         items=items,
     )
+
+
+def _too_long(lm: Any, requests: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether a request of an item is longer than the model takes; lm-eval then cuts it from the left.
+
+    A request is (prompt, continuation) or (prompt, generation arguments); whole texts (one field) are read in
+    windows and never cut. A text has at most a token a byte and two at its ends: short ones are not encoded.
+    """
+    for prompt, rest in (request[:2] for request in requests if len(request) > 1):
+        text, room = (prompt + rest, lm.max_length + 1) if isinstance(rest, str) else (prompt, lm.max_length)
+        if isinstance(rest, Mapping):
+            room -= int(rest.get("max_gen_toks", lm.max_gen_toks))
+        if len(text.encode()) + 2 > room and len(lm.tok_encode(text)) > room:
+            return True
+    return False
 
 
 def _document(sample: Mapping[str, Any]) -> int:
@@ -237,12 +254,19 @@ def _module(file: Path) -> ModuleType:
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """Keep lm-eval's progress bars off the screen (the driver shows its own); other lines come through."""
+    """Keep lm-eval's progress bars and notes off the screen; what else is written comes through.
+
+    Its notes are about defaults that suites have checked, and about cut prompts, which records count.
+    """
     held = io.StringIO()
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with redirect_stderr(held):
             yield
     finally:
+        logger.setLevel(level)
         lines = held.getvalue().replace("\r", "\n").splitlines()
         for line in lines:
             if line.strip() and not _BAR.search(line):

@@ -27,6 +27,7 @@ class Record:
     limit: the first N items, None for all.  metric: "name" or "name,filter".  chance: None if there is none.
     value: the task's score.  stderr: its standard error over items, None where it cannot be had (one item).
     items: the score of each item in document order; () for metrics that have no score per item.
+    truncated: how many items were longer than the model takes, and lost their beginning.
     elapsed_s: seconds for this task alone, without loading the model.
     """
 
@@ -49,6 +50,7 @@ class Record:
     value: float
     stderr: float | None
     n: int
+    truncated: int
     elapsed_s: float
     machine: str
     device: str

@@ -8,28 +8,7 @@ import pytest
 
 from evals.suites import Suite, load_suite, locate_data
 from tests.helpers.models import write_model
-from tests.helpers.tasks import CHOICE, choice_rows, choice_task, write_rows, write_suite
-
-#: Answers free text: the first generated word against the first choice.
-FREE = {
-    "output_type": "generate_until",
-    "test_split": "test",
-    "doc_to_text": "{{question}}",
-    "doc_to_target": "{{choices[0]}}",
-    "generation_kwargs": {"until": ["\n"], "max_gen_toks": 2, "do_sample": False},
-    "filter_list": [
-        {"name": "strip", "filter": [{"function": "remove_whitespace"}, {"function": "take_first"}]}
-    ],
-    "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
-}
-#: How surprising the right answer is.
-SURPRISE = {
-    "output_type": "loglikelihood",
-    "test_split": "test",
-    "doc_to_text": "{{question}}",
-    "doc_to_target": "{{' ' + choices[label]}}",
-    "metric_list": [{"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False}],
-}
+from tests.helpers.tasks import CHOICE, FREE, SURPRISE, choice_rows, choice_task, write_rows, write_suite
 
 
 @pytest.fixture(autouse=True)

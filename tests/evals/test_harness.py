@@ -20,7 +20,7 @@ from evals.setting import Setting
 from evals.suites import Suite, load_suite, locate_data
 from evals.task import Task
 from pipeline.errors import ConfigError
-from tests.helpers.tasks import CHOICE, choice_rows, choice_task, write_rows, write_suite
+from tests.helpers.tasks import CHOICE, FREE, choice_rows, choice_task, write_rows, write_suite
 
 
 def only(suite: Suite, name: str) -> Task:
@@ -102,6 +102,23 @@ def test_a_limit_takes_the_first_items(home: Path, suite: Suite) -> None:
     some = evaluate_model(home / "base", [replace(task, limit=9)], Setting(limit=12))[0]
     assert some.items == whole.items[:9]
     assert evaluate_model(home / "base", [replace(task, limit=9)], Setting(limit=5))[0].limit == 5
+
+
+@pytest.mark.parametrize("kind", ["choice", "free"])
+def test_items_that_lose_their_beginning_are_counted(home: Path, tmp_path: Path, kind: str) -> None:
+    """An item is counted as truncated from the first token that the model has no room for."""
+    # The model takes 64 tokens, a word is a token. Choices: the last token is asked for, not read: 65 fit.
+    # Generation: two of the 64 are for the answer: 62 fit.
+    fits = 64 if kind == "choice" else 62
+    rows = [
+        {"question": " ".join(["w5"] * count), "choices": ["w6", "w7"], "label": 0}
+        for count in (3, fits, fits + 1, fits + 20)
+    ]
+    write_rows(tmp_path / "data" / "test.jsonl", rows)
+    entry = choice_task(definition=CHOICE if kind == "choice" else FREE, data={"test": "data/test.jsonl"})
+    entry["metric"] = "acc" if kind == "choice" else "exact_match"
+    task = locate_data(load_suite(write_suite(tmp_path / "suite.yaml", {"a": [entry]}))).tasks[0]
+    assert evaluate_model(home / "base", [task], Setting())[0].truncated == 2
 
 
 def test_order_and_repetition_change_nothing(home: Path, suite: Suite) -> None:

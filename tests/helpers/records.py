@@ -31,6 +31,7 @@ def record(label: str, task: str, scores: list[float] | None = None, **fields: A
         "value": sum(scores) / len(scores),
         "stderr": mean_stderr(scores),
         "n": len(scores),
+        "truncated": 0,
         "elapsed_s": 0.1,
         "machine": "here",
         "device": "cpu",

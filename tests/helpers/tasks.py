@@ -27,6 +27,26 @@ CHOICE: dict[str, Any] = {
     ],
     "metadata": {"version": 1.0},
 }
+#: Answers free text: the first generated word against the first choice.
+FREE: dict[str, Any] = {
+    "output_type": "generate_until",
+    "test_split": "test",
+    "doc_to_text": "{{question}}",
+    "doc_to_target": "{{choices[0]}}",
+    "generation_kwargs": {"until": ["\n"], "max_gen_toks": 2, "do_sample": False},
+    "filter_list": [
+        {"name": "strip", "filter": [{"function": "remove_whitespace"}, {"function": "take_first"}]}
+    ],
+    "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+}
+#: How surprising the right answer is.
+SURPRISE: dict[str, Any] = {
+    "output_type": "loglikelihood",
+    "test_split": "test",
+    "doc_to_text": "{{question}}",
+    "doc_to_target": "{{' ' + choices[label]}}",
+    "metric_list": [{"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False}],
+}
 
 
 def choice_rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
