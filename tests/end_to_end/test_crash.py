@@ -130,8 +130,7 @@ def test_two_drivers_do_not_share_an_output(config: Path, tmp_path: Path) -> Non
 def test_a_full_disk_ends_clearly_and_can_be_resumed(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ENOSPC while writing is a RunError that says what to do; nothing is published; the rest follows later.
-    """
+    """ENOSPC while writing is a RunError that says what to do; nothing is published, the rest follows."""
     from pipeline.work import writing
 
     original, left = writing.write_from, [6]
