@@ -70,7 +70,7 @@ class CpuLane:
         return _block(staged, models, rows)
 
     def store(self, merged_N: Tensor, dtype: DType, out: Bytes) -> None:
-        """Cast once to the storage type, into `out`; casts may change a NaN's pattern, so it is made standard."""
+        """Cast once to the storage type, into `out`, with every NaN in its standard form."""
         stored_N = torch.from_numpy(out).view(torch_dtype(dtype)).copy_(merged_N)
         if stored_N.dtype != merged_N.dtype:
             canonical_nan_(stored_N)
@@ -92,35 +92,57 @@ class CpuLane:
         return held[:numel]
 
 
+class Copies:
+    """Copies from pinned host buffers to the GPU, on a stream of their own."""
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own gap
+
+    def start(self, views: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Any]:
+        """Begin copying and return at once: the device tensors, and the event that says they have arrived."""
+        with torch.cuda.stream(self._stream):
+            inputs = tuple(view.to("cuda", non_blocking=True) for view in views)
+            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's own gap
+            ready.record(self._stream)
+        return inputs, ready
+
+    def arrive(self, staged: Staged) -> None:
+        """Let the arithmetic's stream wait for the copies, and the memory wait for the arithmetic."""
+        compute = torch.cuda.current_stream()
+        compute.wait_event(staged.ready)
+        for source in staged.inputs:
+            source.record_stream(compute)
+
+    def finish(self) -> None:
+        """Wait for everything on the device."""
+        torch.cuda.synchronize()
+
+
 class CudaLane(CpuLane):
     """The same on a GPU: pinned host buffers, copies on a stream of their own, one tile ahead."""
 
     device = "cuda"
 
-    def __init__(self) -> None:
+    def __init__(self, copies: Copies | None = None) -> None:
         super().__init__()
-        self._copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own gap
+        self._copies = copies or Copies()
 
     def allocate(self, size_bytes: int) -> Bytes:
         """A page-locked buffer, so that copies can run beside the arithmetic."""
-        pinned: Bytes = torch.empty(size_bytes, dtype=torch.uint8, pin_memory=True).numpy()
+        pinned: Bytes = torch.empty(
+            size_bytes, dtype=torch.uint8, pin_memory=torch.cuda.is_available()
+        ).numpy()
         return pinned
 
     def stage(self, load: Load, start: int, stop: int) -> Staged:
         """Start the copies to the device and return at once."""
-        with torch.cuda.stream(self._copies):
-            inputs = tuple(view.to("cuda", non_blocking=True) for view in self._views(load, start, stop))
-            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's own gap
-            ready.record(self._copies)
+        inputs, ready = self._copies.start(self._views(load, start, stop))
         return Staged(load, start, stop, inputs, ready)
 
     def block(self, staged: Staged, models: tuple[str, ...]) -> Block:
         """Wait on the device for the copies, then convert there."""
-        compute = torch.cuda.current_stream()
-        compute.wait_event(staged.ready)
+        self._copies.arrive(staged)
         dtype = torch_dtype(staged.load.request.order.tensor.compute)
-        for source in staged.inputs:
-            source.record_stream(compute)
         return _block(staged, models, torch.stack([source.to(dtype) for source in staged.inputs]))
 
     def store(self, merged_N: Tensor, dtype: DType, out: Bytes) -> None:
@@ -130,7 +152,7 @@ class CudaLane(CpuLane):
 
     def settle(self) -> None:
         """Wait for all copies in both directions."""
-        torch.cuda.synchronize()
+        self._copies.finish()
 
 
 def _block(staged: Staged, models: tuple[str, ...], rows: Tensor) -> Block:

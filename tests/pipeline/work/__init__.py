@@ -1,0 +1,1 @@
+"""Tests of one unit of work: reading ahead, lanes, rounds, writing, sealing."""

@@ -1,0 +1,74 @@
+"""Lanes: the CPU lane is the reference; the CUDA lane gives the same from the same orders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.plan import cost
+from pipeline.work import unit
+from pipeline.work.lanes import Copies, CpuLane, CudaLane, Staged
+from tests.helpers.merging import SETTINGS, merge, small_tiles, tensors, weight_bytes, write_config
+from tests.helpers.models import write_family
+
+
+class CopiesOnCpu(Copies):
+    """The CUDA lane's copies without a GPU: real copies, made at once, that must have been waited for."""
+
+    def __init__(self) -> None:
+        self.waited = 0
+
+    def start(self, views: tuple[torch.Tensor, ...]) -> tuple[tuple[torch.Tensor, ...], object]:
+        """Copy now."""
+        return tuple(view.clone() for view in views), object()
+
+    def arrive(self, staged: Staged) -> None:
+        """Count that the lane asked before it computed."""
+        assert staged.ready is not None
+        self.waited += 1
+
+    def finish(self) -> None:
+        """Nothing is under way."""
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_cuda_lanes_path_gives_the_cpu_lanes_bytes(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CUDA lane's code, run with torch's CPU device in place of a GPU, lays down the same bytes."""
+    base, experts = write_family(tmp_path / "models", experts=3, dtype="bfloat16", hidden=24)
+    config = write_config(tmp_path / "merge.json", setting, base, experts)
+    small_tiles(monkeypatch)
+    merge(config, tmp_path / "cpu")
+    made: list[CopiesOnCpu] = []
+
+    def lane(device: str) -> CpuLane:
+        made.append(CopiesOnCpu())
+        found = CudaLane(made[-1])
+        found.tile_elements, found.load_elements = cost.TILE_ELEMENTS["cpu"], cost.LOAD_ELEMENTS["cpu"]
+        return found
+
+    monkeypatch.setattr(unit, "make_lane", lane)
+    merge(config, tmp_path / "cuda")
+    assert weight_bytes(tmp_path / "cuda") == weight_bytes(tmp_path / "cpu")
+    assert sum(copies.waited for copies in made) > len(made) > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_gpu_agrees_with_the_cpu(setting: str, tmp_path: Path) -> None:
+    """On a real GPU every merged value is within one rounding of the CPU's."""
+    from cluster.local import LocalExecutor
+    from pipeline import load_config, plan_merge, run_merge
+
+    base, experts = write_family(tmp_path / "models", experts=3, hidden=64, vocab=512)
+    config = write_config(tmp_path / "merge.json", setting, base, experts)
+    merge(config, tmp_path / "cpu")
+    with LocalExecutor(1) as executor:
+        run_merge(plan_merge(load_config(config), device="cuda"), tmp_path / "gpu", executor)
+    expected = tensors(tmp_path / "cpu")
+    for name, found in tensors(tmp_path / "gpu").items():
+        torch.testing.assert_close(found, expected[name], rtol=1.3e-6, atol=1e-8)

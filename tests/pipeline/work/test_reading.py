@@ -1,0 +1,74 @@
+"""Reading ahead: the right bytes in order, within the bound, and a clear end where a file cannot be read."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.plan.plan import Piece, Source, TensorPlan
+from pipeline.values import DTYPES, TensorSpec
+from pipeline.work.orders import PieceOrder
+from pipeline.work.reading import Buffers, Bytes, load_all, requests
+
+
+def order(files: list[Path], numel: int, piece: Piece) -> PieceOrder:
+    """A uint8 tensor that starts at byte 3 of every file."""
+    sources = tuple(Source(str(file), 3, DTYPES["U8"]) for file in files)
+    spec = TensorSpec("w", DTYPES["U8"], (numel,))
+    return PieceOrder(TensorPlan(spec, "copy", sources, None, DTYPES["F32"], {}, "out", 0), piece)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Three files of 1003 different bytes."""
+    draw = random.Random(0)
+    paths = [tmp_path / name for name in "abc"]
+    for path in paths:
+        path.write_bytes(draw.randbytes(1003))
+    return paths
+
+
+class Counting:
+    """Allocates read buffers and knows how many bytes of them are alive."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def __call__(self, size_bytes: int) -> Bytes:
+        self.sizes.append(size_bytes)
+        return np.empty(size_bytes, np.uint8)
+
+
+@pytest.mark.parametrize("limit_bytes", [1, 10**6])
+@pytest.mark.parametrize("mode", ["stream", "resident"])
+def test_loads_bring_the_files_bytes_in_order(files: list[Path], mode: str, limit_bytes: int) -> None:
+    """Streamed or held whole, with room for one load or for two, every byte arrives once and in order."""
+    given = order(files, 1000, Piece(0, 100, 900, "resident" if mode == "resident" else "stream"))
+    seen: list[list[bytes]] = [[], [], []]
+    for load in load_all(list(requests([given], 64)), Buffers(Counting()), limit_bytes):
+        for number, raw in enumerate(load.raw):
+            seen[number].append(raw.tobytes())
+    assert len(seen[0]) == (1 if mode == "resident" else 13)
+    for file, parts in zip(files, seen, strict=True):
+        assert b"".join(parts) == file.read_bytes()[103:903]
+
+
+def test_two_loads_are_not_held_where_only_one_fits(files: list[Path]) -> None:
+    """Under a bound below two loads the other buffer is given up before a new one is made."""
+    buffers = Buffers(Counting())
+    held: list[int] = []
+    given = [order(files, 1000, Piece(0, 0, numel, "resident")) for numel in (300, 900, 200, 800)]
+    for _ in load_all(list(requests(given, 64)), buffers, 3000):
+        held.append(sum(slot.size for slot in buffers._slots if slot is not None))
+    assert max(held) <= 3000
+
+
+def test_a_file_cut_short_is_named(files: list[Path]) -> None:
+    """A file that ends before its tensor does is an error that names it."""
+    files[1].write_bytes(files[1].read_bytes()[:500])
+    given = order(files, 1000, Piece(0, 0, 1000, "stream"))
+    with pytest.raises(Exception, match=str(files[1])):
+        list(load_all(list(requests([given], 64)), Buffers(Counting()), 10**6))
