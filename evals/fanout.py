@@ -38,11 +38,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Records in the order asked for, `reused` of them came from the store."""
+    """Records in the order asked for, `reused` of them came from the store.
+
+    labels: the models asked about, in order, whether they have records or not.
+    """
 
     records: tuple[Record, ...]
     failures: tuple[Failure, ...]
     reused: int
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ def evaluate(
     store.write_tables(records)
     failed = [_failure(cell, failures[cell.key]) for cell in cells if cell.key in failures]
     reused = sum(cell.key not in todo for cell in cells)
-    return Evaluation(tuple(records), tuple(failed), reused)
+    labels = tuple(dict.fromkeys(cell.model.label for cell in cells))
+    return Evaluation(tuple(records), tuple(failed), reused, labels)
 
 
 def _cells(pairs: Sequence[tuple[Model, Task]], setting: Setting, digests: Digests) -> list[_Cell]:

@@ -41,19 +41,18 @@ def grids(
     """One grid of raw scores a suite, then one of the normalised averages where there is a reference."""
     records = evaluation.records
     failed = {(f.label, f.suite, f.task) for f in evaluation.failures}
-    labels = list(dict.fromkeys([*(r.label for r in records), *(f.label for f in evaluation.failures)]))
     scores = {(r.label, r.suite, r.task): as_number(r.value, r.stderr) for r in records}
     found = []
     for suite in suites:
         heads = ("model", *(f"{task.category}/{task.name}" for task in suite.tasks))
         rows = []
-        for label in labels:
+        for label in evaluation.labels:
             places = [(label, suite.name, task.name) for task in suite.tasks]
             texts = [FAILED if place in failed else scores.get(place, MISSING) for place in places]
             rows.append((label, *texts))
         found.append(Grid(_title(suite), heads, tuple(rows)))
     if any(cell.reference is not None for cell in cells):
-        found.append(_normalised(labels, means))
+        found.append(_normalised(evaluation.labels, means))
     return found
 
 
@@ -109,12 +108,12 @@ def show(found: Sequence[Grid]) -> None:
 
     console = Console()
     for grid in found:
-        table = Table(title=grid.title, title_justify="left")
+        table = Table()
         for position, head in enumerate(grid.heads):
             table.add_column(head, justify="right" if position else "left", overflow="fold")
         for row in grid.rows:
             table.add_row(*row)
-        console.print(table)
+        console.print(grid.title, table, sep="\n", highlight=False)
 
 
 def as_json(evaluation: Evaluation, cells: Sequence[Relative], means: Sequence[Average]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 
 from cluster.contract import Outcome, Unit
 from cluster.local import LocalExecutor
+from cluster.on_ray import RayExecutor
 from evals.content import Digests
 from evals.fanout import Evaluation, evaluate
 from evals.models import Model, describe_model
@@ -172,5 +173,15 @@ def test_worker_processes_give_the_same_records(own: Path, tasks: tuple[Task, ..
     asked = pairs([own / "base"], tasks)
     here, _ = run(asked, tmp_path / "here")
     there = evaluate(asked, lambda: LocalExecutor(1, kind="process"), tmp_path / "there", Setting(limit=6))
+    assert plain(there.records) == plain(here.records)
+    assert not there.failures
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_records(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:
+    """An embedded Ray gives the very records that this process gives, but for the time they took."""
+    asked = pairs([own / "base", own / "expert"], tasks)
+    here, _ = run(asked, tmp_path / "here")
+    there = evaluate(asked, lambda: RayExecutor(workers=2), tmp_path / "there", Setting(limit=6))
     assert plain(there.records) == plain(here.records)
     assert not there.failures

@@ -34,6 +34,7 @@ EVALUATION = Evaluation(
     ),
     failures=(Failure("merged", "/models/merged", "toy", "other", "it broke"),),
     reused=1,
+    labels=("merged", "base"),
 )
 
 
