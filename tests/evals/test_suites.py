@@ -189,3 +189,14 @@ def test_an_unset_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConfigError) as caught:
         locate_data(suite)
     assert "MERGESCALE_TEST_PLACE" in caught.value.what
+
+
+SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "suites").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_suites_load_without_their_data(path: Path) -> None:
+    """Every suite that we ship loads strictly, is named as its file, and opens with what it is for."""
+    suite = load_suite(path)
+    assert suite.name == path.stem and suite.tasks
+    assert path.read_text().startswith("#")
