@@ -1,11 +1,12 @@
 """Nanoseconds per merged element of every method's arithmetic alone: one thread, no files.
 
-    python -m benchmarks.methods [--experts 8] [--block 262144] [--blocks 8] [--only ties] [--passes 3] [--stored bfloat16]
+    python -m benchmarks.methods [--experts 8] [--block 262144] [--blocks 8] [--only ties] [--passes 3]
+    [--stored bfloat16]
 
-Times are CPU time of this thread, each stage the best of some passes over a tensor of `blocks` blocks; rounds are settled over the
-whole tensor, as in a merge. Inputs are drawn around a base with standard deviation 0.02 (deltas 0.001), rounded to the
-stored type, and given in fp32: experts stored in bfloat16 have many equal magnitudes, so trimming needs its scan.
-Prints one line a case: every round's time, apply's, and the sum.
+Times are CPU time of this thread, each stage the best of some passes over a tensor of `blocks` blocks; rounds
+are settled over the whole tensor, as in a merge. Inputs are drawn around a base with standard deviation 0.02
+(deltas 0.001), rounded to the stored type, and given in fp32: experts stored in bfloat16 have many equal
+magnitudes, so trimming needs its scan. Prints one line a case: every round's time, apply's, and the sum.
 """
 
 from __future__ import annotations
@@ -50,18 +51,15 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}, 1 thread"
-    )
-    print(
-        f"{args.experts} experts stored as {args.stored}, {args.blocks} blocks of {args.block}; ns per element"
-    )
+    capability = torch.backends.cpu.get_cpu_capability()
+    print(f"torch {torch.__version__}, {capability}, {platform.machine()}, one thread; ns per merged element")
+    print(f"{args.experts} experts stored as {args.stored}, {args.blocks} blocks of {args.block}")
     blocks = make_blocks(args.experts, args.block, args.blocks, getattr(torch, args.stored))
     for name, chosen in CASES:
         if name.startswith(args.only):
             times = best(partial(run, load_method(name), chosen, blocks), args.passes)
             stages = "  ".join(f"{stage} {ns:.1f}" for stage, ns in times.items())
-            print(f"{name:<16}{str(chosen):<75}{sum(times.values()):7.1f}   {stages}", flush=True)
+            print(f"{name:<16}{chosen!s:<75}{sum(times.values()):7.1f}   {stages}", flush=True)
 
 
 def make_blocks(experts: int, size: int, count: int, stored: torch.dtype) -> list[Block]:
@@ -99,7 +97,7 @@ def run(method: Method, chosen: dict[str, Any], blocks: list[Block]) -> dict[str
             method.measure(round_, block, knobs, totals, earlier)
             for block, earlier in zip(blocks, before, strict=True)
         ]
-        folded = {name: sum(part[name] for part in partials) for name in partials[0]}
+        folded = {name: np.sum([part[name] for part in partials], axis=0) for name in partials[0]}
         times[round_.name] = (time.thread_time_ns() - began) / numel
         if round_.scan:
             for i, earlier in enumerate(before):

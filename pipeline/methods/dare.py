@@ -46,7 +46,7 @@ def measure(round_: Round, block: Block, knobs: Knobs, totals: Totals, before: P
         )
     experts = selection.slots(knobs["density"])
     return rescaling.stack(
-        [exact_sum.norm_sums(delta(block, expert, delta_N), sparse.survivors(expert)) for expert in experts]
+        [exact_sum.norms(delta(block, expert, delta_N), sparse.survivors(expert)) for expert in experts]
     )
 
 

@@ -44,7 +44,7 @@ def measure(round_: Round, block: Block, knobs: Knobs, totals: Totals, before: P
     sums = []
     for slot, expert in enumerate(selection.slots(density_E)):
         selection.keep_(delta(block, expert, delta_N), trim, slot, before, kept_N)
-        sums.append(exact_sum.norm_sums(delta_N, kept_N))
+        sums.append(exact_sum.norms(delta_N, kept_N))
     return rescaling.stack(sums)
 
 

@@ -7,13 +7,16 @@ Shape legend: E experts, N elements of one tensor.
 What an engine owes a method, in one place:
 - Rounds are asked for until `next_round` gives None; every block of the scope is measured in every round.
 - Partials are folded by element-wise addition of int64 arrays, in any order.
-- After a `scan` round, each block's `before` holds for every array of that round the sum over the blocks that precede it in
+- After a `scan` round, each block's `before` holds for every array of that round the sum over the blocks that
+precede it in
   the scope (tensor order, then element order); blocks get it in all later rounds and in `apply`.
-- A scope is one tensor, or all tensors in the given order; `Scope.numel` counts the elements of the whole scope.
+- A scope is one tensor, or all tensors in the given order; `Scope.numel` counts the elements of the whole
+scope.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +30,9 @@ from pipeline.methods.contract import Block, Knobs, Method, Partial, Round, Scop
 
 @dataclass(frozen=True)
 class Given:
-    """One tensor of a merge: `base_N` (None where there is no base) and `experts_EN`, flat, in the compute dtype."""
+    """One tensor of a merge: `base_N` (None where there is no base) and `experts_EN`, flat, in the compute
+    dtype.
+    """
 
     name: str
     base_N: Tensor | None
@@ -35,7 +40,8 @@ class Given:
 
 
 def resolve(method: Method, experts: int, semantics: str = "mergekit", **chosen: Any) -> dict[str, Any]:
-    """Every knob of the method: what is chosen, else the default of that school. Required knobs must be chosen.
+    """Every knob of the method: what is chosen, else the default of that school. Required knobs must be
+    chosen.
 
     A per-model knob given as one number is repeated for every expert.
     """
@@ -62,8 +68,8 @@ def merge(
 ) -> dict[str, Tensor]:
     """Merged tensors by name, flat, in the compute dtype.
 
-    `cuts` says at which element indices each tensor is cut into blocks; `fold_seed` shuffles the order in which partials
-    are added up.
+    `cuts` says at which element indices each tensor is cut into blocks; `fold_seed` shuffles the order in
+    which partials are added up.
     """
     scopes = [list(given)] if method.scope(knobs) == "model" else [[tensor] for tensor in given]
     merged: dict[str, Tensor] = {}
@@ -121,9 +127,7 @@ def _settle(
         ]
         if round_.scan:
             before = _scanned(before, partials)
-        totals = method.settle(
-            round_, _fold(dice.sample(partials, len(partials))), knobs, totals, scope
-        )
+        totals = method.settle(round_, _fold(dice.sample(partials, len(partials))), knobs, totals, scope)
     return totals, before
 
 
@@ -151,7 +155,7 @@ def _blocks(tensor: Given, models: Sequence[str] | None, cuts: Sequence[int]) ->
     experts, numel = tensor.experts_EN.shape
     names = tuple(models or (f"model-{e}" for e in range(experts)))
     edges = [0, *sorted(cuts), numel]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         base_N = None if tensor.base_N is None else tensor.base_N[start:stop]
         yield Block(tensor.name, start, base_N, tensor.experts_EN[:, start:stop], names)
 

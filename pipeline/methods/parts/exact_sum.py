@@ -1,101 +1,111 @@
-"""L1 norms as exact integers: mantissas are added per exponent, so neither cut nor order can change a bit.
+"""L1 norms as exact integers, so that neither the cut nor the order of a sum can change a bit. No rounded
+sums.
 
-Shape legend: N elements of one block.
+Shape legend: N elements of one block, R rows of a block, L limbs of an integer.
 
-|x| = mantissa * 2^(exponent - bias). Mantissas are small integers; their sums per exponent fit a double
-exactly for a block and an int64 for a model. The norm is rounded once, at the very end. NaN and Inf are left
-out of the sums: one broken entry must not rescale a whole tensor.
+A sum of |x| is an integer in units of 2^-1074, the smallest double. It travels as limbs of 32 bits in int64,
+which can be added 2^31 times before they overflow, and is rounded once, when the norm is wanted. NaN and Inf
+are left out: one broken entry must not rescale a whole tensor.
+
+fp32 sums are exact in fp64 as long as the numbers are not too far apart: 2^13 numbers of 24 bits fit 53 bits
+when the largest is less than 2^16 times the smallest. Rows of that length are summed by plain fp64 addition;
+the few entries that are smaller are summed by exponent, as all entries of fp64 are.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from pipeline.methods.parts.bits import indices_between, magnitude_bits
 
+if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipeline.methods.contract import Partial
-
-    _Sums = Callable[[Tensor, Tensor], NDArray[np.int64]]
-
-#: Elements added in one go: 2^26 mantissas below 2^27 stay below 2^53, where doubles are exact integers.
+LIMBS = 68  # 2^-1074 to 2^1024, with room for 2^64 summands
+_LIMB_BITS = 32
+_UNIT_EXPONENT = -1074
+_ROW = 1 << 13
+_SPAN = 53 - 24 - 13
+#: Elements summed by exponent in one go: 2^26 numbers below 2^27 stay below 2^53, where doubles are exact
+# integers.
 _CHUNK = 1 << 26
-_LOW_BITS = 26
+_INF_F32 = 0x7F800000
 
 
-def norm_sums(delta_N: Tensor, kept_N: Tensor) -> Partial:
-    """Mantissa sums of |delta_N|, apart for entries dropped (kept_N is 0) and kept (1).
-
-    `kept_N` may have any dtype.
-
-    fp16, bf16 and fp32 give {"f32": int64 (2, 256)}, fp64 gives {"f64": int64 (2, 2, 2048)}: its 53-bit
-    mantissas are summed in two halves, low first. Index 0 of the first dim is dropped, 1 is kept; the last is
-    the biased exponent.
+def norms(values_N: Tensor, kept_N: Tensor) -> tuple[int, int]:
+    """Exact sums of |values|, and of |values| where `kept_N` is 1 (it is 0 elsewhere; any dtype), in units of
+    2^-1074.
     """
-    import torch
-
-    if delta_N.dtype == torch.float64:
-        return {"f64": _add_chunks(delta_N, kept_N, _sums_f64, (2, 2, 2048))}
-    return {"f32": _add_chunks(delta_N.float(), kept_N, _sums_f32, (2, 256))}
-
-
-def norms(kind: str, sums: NDArray[np.int64]) -> tuple[float, float]:
-    """(L1 norm before the mask, L1 norm after it), each correctly rounded to a double.
-
-    `kind` and `sums` are one item of what `norm_sums` returned, or of the sum of many of them.
-    """
-    if kind == "f32":
-        denominator = 1 << 149
-        dropped, kept = (_scaled(row[:255]) for row in sums)
-    else:
-        denominator = 1 << 1074
-        dropped, kept = (_scaled(low[:2047]) + (_scaled(high[:2047]) << _LOW_BITS) for low, high in sums)
-    return _quotient(dropped + kept, denominator), _quotient(kept, denominator)
+    bits_N = magnitude_bits(values_N)
+    if bits_N.element_size() == 8:
+        return _by_exponent(bits_N), _by_exponent(bits_N * kept_N.to(bits_N.dtype))
+    largest = int(bits_N.max()) if bits_N.numel() else 0
+    if largest >= _INF_F32:
+        bits_N.mul_(bits_N < _INF_F32)
+        largest = int(bits_N.max())
+    # The span is counted in binades; all subnormals share the first one.
+    cut = max((largest >> 23) - _SPAN + 1, 0) << 23
+    small = _small_sums(bits_N, kept_N, cut) if cut else (0, 0)
+    magnitude_N = bits_N.view(values_N.new_empty(0).float().dtype)
+    before = _by_rows(magnitude_N, cut)
+    after = _by_rows(magnitude_N.mul_(kept_N), cut)
+    return small[0] + before, small[1] + after
 
 
-def _scaled(sums: NDArray[np.int64]) -> int:
-    """Sum of mantissa sums in units of the smallest subnormal; exponents 0 and 1 share a scale."""
-    return sum(int(value) << max(exponent - 1, 0) for exponent, value in enumerate(sums) if value)
+def to_limbs(values: Sequence[int]) -> NDArray[np.int64]:
+    """Non-negative integers as limbs, lowest first, shape (len(values), L)."""
+    data = b"".join(value.to_bytes(LIMBS * _LIMB_BITS // 8, "little") for value in values)
+    return np.frombuffer(data, "<u4").reshape(len(values), LIMBS).astype(np.int64)
 
 
-def _quotient(numerator: int, denominator: int) -> float:
+def to_float(limbs_L: NDArray[np.int64]) -> float:
+    """The number that (added-up) limbs stand for, correctly rounded."""
+    units = sum(int(limb) << (_LIMB_BITS * i) for i, limb in enumerate(limbs_L))
     try:
-        return numerator / denominator
-    except OverflowError:  # an L1 norm beyond the largest double
+        return units / (1 << -_UNIT_EXPONENT)
+    except OverflowError:  # a norm beyond the largest double
         return sys.float_info.max
 
 
-def _add_chunks(delta_N: Tensor, kept_N: Tensor, sums: _Sums, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    total = np.zeros(shape, np.int64)
-    for start in range(0, delta_N.numel(), _CHUNK):
-        total += sums(delta_N[start : start + _CHUNK], kept_N[start : start + _CHUNK])
+def _small_sums(bits_N: Tensor, kept_N: Tensor, cut: int) -> tuple[int, int]:
+    """Sums of the entries below the cut, which are then set to zero in `bits_N`."""
+    import torch
+
+    small = indices_between(bits_N, 1, cut)
+    if small.numel() == 0:
+        return 0, 0
+    wide = magnitude_bits(bits_N[small].view(torch.float32).double())
+    bits_N[small] = 0
+    return _by_exponent(wide), _by_exponent(wide * kept_N[small].long())
+
+
+def _by_rows(magnitude_N: Tensor, cut: int) -> int:
+    """Sum of fp32 magnitudes that are zero or within the span above the cut (a bit pattern)."""
+    import torch
+
+    whole = magnitude_N.numel() // _ROW * _ROW
+    sums_R = magnitude_N[:whole].view(-1, _ROW).sum(1, dtype=torch.float64)
+    rest = magnitude_N[whole:].sum(dtype=torch.float64)
+    exponent = max(cut >> 23, 1) - 150  # of the last mantissa bit of the smallest entry
+    units_R = sums_R.mul_(2.0**-exponent).long().tolist()
+    return (sum(units_R) + int(rest.mul_(2.0**-exponent))) << (exponent - _UNIT_EXPONENT)
+
+
+def _by_exponent(bits_N: Tensor) -> int:
+    """Sum of fp64 numbers given as bit patterns, without NaN and Inf: mantissas, in halves, added by exponent."""
+    import torch
+
+    total = 0
+    for start in range(0, bits_N.numel(), _CHUNK):
+        bits_C = bits_N[start : start + _CHUNK]
+        exponents = bits_C >> 52
+        mantissas = (bits_C & ((1 << 52) - 1)) | (exponents.sign() << 52)
+        for shift, part in ((0, mantissas & ((1 << 26) - 1)), (26, mantissas >> 26)):
+            sums = torch.bincount(exponents, weights=part.double(), minlength=2048).long().tolist()
+            total += sum(value << (max(e - 1, 0) + shift) for e, value in enumerate(sums[:2047]) if value)
     return total
-
-
-def _sums_f32(delta_N: Tensor, kept_N: Tensor) -> NDArray[np.int64]:
-    import torch
-
-    bits = torch.bitwise_and(delta_N.view(torch.int32), 0x7FFFFFFF)
-    bins = torch.bitwise_right_shift(bits, 23)
-    mantissa = bits.bitwise_and_(0x7FFFFF).bitwise_or_(bins.sign().bitwise_left_shift_(23))
-    bins.bitwise_or_(kept_N.to(torch.int32).bitwise_left_shift(8))
-    counted = torch.bincount(bins.long(), weights=mantissa.double(), minlength=512)
-    return counted.long().view(2, 256).cpu().numpy()
-
-
-def _sums_f64(delta_N: Tensor, kept_N: Tensor) -> NDArray[np.int64]:
-    import torch
-
-    bits = torch.bitwise_and(delta_N.view(torch.int64), (1 << 63) - 1)
-    bins = torch.bitwise_right_shift(bits, 52)
-    mantissa = bits.bitwise_and_((1 << 52) - 1).bitwise_or_(bins.sign().bitwise_left_shift_(52))
-    bins.bitwise_or_(kept_N.long().bitwise_left_shift_(11))
-    halves = (mantissa.bitwise_and((1 << _LOW_BITS) - 1), mantissa.bitwise_right_shift(_LOW_BITS))
-    counted = [torch.bincount(bins, weights=half.double(), minlength=4096).long() for half in halves]
-    return torch.stack(counted).view(2, 2, 2048).transpose(0, 1).cpu().numpy()

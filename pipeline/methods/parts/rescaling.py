@@ -23,16 +23,14 @@ NORMS = Round("norms")
 TINY = 1e-7
 
 
-def stack(sums: Sequence[Partial]) -> Partial:
-    """One block's partial, from `exact_sum.norm_sums` of every slot in order."""
-    (kind,) = {name for row in sums for name in row}
-    return {f"norms.{kind}": np.stack([row[kind] for row in sums])}
+def stack(norms: Sequence[tuple[int, int]]) -> Partial:
+    """One block's partial, from `exact_sum.norms` of every slot in order: int64 limbs, shape (S, 2, L)."""
+    return {NORMS.name: np.stack([exact_sum.to_limbs(pair) for pair in norms])}
 
 
 def settle(folded: Partial) -> list[list[float]]:
     """[L1 norm before the mask, L1 norm after it] of every slot, over the whole scope."""
-    ((name, sums),) = folded.items()
-    return [list(exact_sum.norms(name.removeprefix("norms."), row)) for row in sums]
+    return [[exact_sum.to_float(limbs_L) for limbs_L in pair] for pair in folded[NORMS.name]]
 
 
 def factor(norms: Sequence[float], dtype: torch.dtype) -> float:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.methods.contract import Partial, Round, Scope
+from pipeline.methods.parts.bits import indices_between, magnitude_bits, pattern_value
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,26 +112,19 @@ def keep_(delta_N: Tensor, state: State, slot: int, before: Partial, out_N: Tens
     """
     import torch
 
-    threshold = _value(state["pattern"][slot], state["digits"])
-    wanted, found = state["wanted"][slot], state["found"][slot]
+    pattern, wanted, found = (state[name][slot] for name in ("pattern", "wanted", "found"))
+    threshold = pattern_value(pattern, 2 * state["digits"])
     torch.abs(delta_N, out=out_N)
     if wanted == found:
         return out_N.ge_(threshold)
-    out_N.gt_(threshold)
     left = wanted - int(before[TIES.name][slot]) if wanted else 0
-    if left > 0:
-        first = _indices_equal(magnitude_bits(delta_N), state["pattern"][slot])[:left]
-        out_N[first] = 1.0
+    if left <= 0:
+        return out_N.gt_(threshold)
+    equal = indices_between(magnitude_bits(delta_N), pattern, pattern + 1)
+    if equal.numel() <= left:
+        return out_N.ge_(threshold)
+    out_N.gt_(threshold)[equal[:left]] = 1.0
     return out_N
-
-
-def magnitude_bits(delta_N: Tensor) -> Tensor:
-    """|delta| as integers that sort like it: int32 patterns of fp32 (fp16, bf16 widened), int64 of fp64."""
-    import torch
-
-    if delta_N.element_size() == 8:
-        return torch.bitwise_and(delta_N.view(torch.int64), (1 << 63) - 1)
-    return torch.bitwise_and(delta_N.float().view(torch.int32), 0x7FFFFFFF)
 
 
 def _resolved(state: State, slot: int) -> bool:
@@ -173,9 +167,8 @@ def _digit_counts(bits_N: Tensor, state: State | None, slot: int) -> NDArray[np.
         return np.zeros(bins, np.int64)
     shift = _DIGIT * (digits - 1 - known)
     if state is not None:
-        above = shift + _DIGIT
-        matching = _indices_equal(bits_N >> above, state["pattern"][slot] >> above)
-        bits_N = bits_N[matching] & ((1 << above) - 1)
+        low = state["pattern"][slot]
+        bits_N = bits_N[indices_between(bits_N, low, low + (1 << (shift + _DIGIT)))] - low
     return torch.bincount(bits_N.bitwise_right_shift_(shift).long(), minlength=bins).cpu().numpy()
 
 
@@ -184,19 +177,3 @@ def _count_ties(delta_N: Tensor, state: State, slot: int) -> int:
 
     equal_N = magnitude_bits(delta_N).eq_(state["pattern"][slot])
     return int(equal_N.sum(dtype=torch.int32 if equal_N.element_size() == 4 else torch.int64))
-
-
-def _indices_equal(bits_N: Tensor, value: int) -> Tensor:
-    """Indices, ascending, of entries equal to `value`. numpy finds few among many several times faster."""
-    import torch
-
-    if bits_N.device.type == "cpu":
-        return torch.from_numpy(np.flatnonzero(bits_N.numpy() == value))
-    return (bits_N == value).nonzero().view(-1)
-
-
-def _value(pattern: int, digits: int) -> float:
-    """The number whose bit pattern this is."""
-    if digits == 4:
-        return float(np.int64(pattern).view(np.float64))
-    return float(np.int32(pattern).view(np.float32))
