@@ -1,5 +1,4 @@
-"""A crash injector: run work in a child process and kill it (SIGKILL) at the n-th call of a named function.
-"""
+"""A crash injector: run work in a child process and kill it at the n-th call of a named function."""
 
 from __future__ import annotations
 

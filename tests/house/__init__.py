@@ -1,0 +1,1 @@
+"""The rules of the house: doors, form, and how it starts."""
