@@ -93,11 +93,12 @@ def _by_rows(magnitude_N: Tensor, cut: int) -> int:
     rest = magnitude_N[whole:].sum(dtype=torch.float64)
     exponent = max(cut >> 23, 1) - 150  # of the last mantissa bit of the smallest entry
     units_R = sums_R.mul_(2.0**-exponent).long().tolist()
-    return (sum(units_R) + int(rest.mul_(2.0**-exponent))) << (exponent - _UNIT_EXPONENT)
+    units = int(sum(units_R)) + int(rest.mul_(2.0**-exponent))
+    return units << (exponent - _UNIT_EXPONENT)
 
 
 def _by_exponent(bits_N: Tensor) -> int:
-    """Sum of fp64 numbers given as bit patterns, without NaN and Inf: mantissas, in halves, added by exponent."""
+    """Sum of fp64 numbers given as bit patterns, without NaN and Inf: mantissa halves, added by exponent."""
     import torch
 
     total = 0
@@ -106,6 +107,8 @@ def _by_exponent(bits_N: Tensor) -> int:
         exponents = bits_C >> 52
         mantissas = (bits_C & ((1 << 52) - 1)) | (exponents.sign() << 52)
         for shift, part in ((0, mantissas & ((1 << 26) - 1)), (26, mantissas >> 26)):
-            sums = torch.bincount(exponents, weights=part.double(), minlength=2048).long().tolist()
-            total += sum(value << (max(e - 1, 0) + shift) for e, value in enumerate(sums[:2047]) if value)
+            sums = torch.bincount(exponents, weights=part.double(), minlength=2048)[:2047].long()
+            present = sums.nonzero().view(-1)
+            for exponent, value in zip(present.tolist(), sums[present].tolist(), strict=True):
+                total += value << (max(exponent - 1, 0) + shift)
     return total

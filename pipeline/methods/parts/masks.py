@@ -2,7 +2,7 @@
 
 Shape legend: N elements of one block.
 
-The draw of entry i in tensor t of model m under a seed is half i mod 2 (low half first, its top bit flipped) of
+The draw of entry i in tensor t of model m under a seed is half i mod 2, low first, its top bit flipped, of
 
     mix(key + (i div 2) * GAMMA)  in 64-bit arithmetic,   key = blake2b-64(seed, m, t),
 
