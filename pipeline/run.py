@@ -206,25 +206,14 @@ def _failure(outcome: Outcome) -> Exception:
 
 
 def with_local_weights(plan: MergePlan) -> MergePlan:
-    """The same plan with Hub models' weights downloaded; local models are left as they are."""
+    """The same plan with Hub models' weights downloaded to where it expects them; local models are left as
+    they are.
+
+    Raises CheckpointError when the disk is too small or the Hub does not give what it described.
+    """
     local = {index.directory: fetch_weights(index) for index in plan.indexes}
-    swap = {
-        old.file: new.file
-        for index in plan.indexes
-        for old, new in zip(index.tensors.values(), local[index.directory].tensors.values(), strict=True)
-    }
-    tensors = tuple(
-        replace(
-            tensor,
-            base=None if tensor.base is None else replace(tensor.base, file=swap[tensor.base.file]),
-            sources=tuple(replace(source, file=swap[source.file]) for source in tensor.sources),
-        )
-        for tensor in plan.tensors
-    )
     return replace(
         plan,
-        tensors=tensors,
         experts=tuple(local[index.directory] for index in plan.experts),
         base=None if plan.base is None else local[plan.base.directory],
-        companion=local.get(plan.companion.directory, plan.companion),
     )

@@ -154,7 +154,8 @@ def _same_inputs(plan: MergePlan, held: Sequence[InputFile], where: Path) -> Non
     before = {record["path"]: (record["size_bytes"], record["mtime_ns"]) for record in held}
     for record in input_records(plan):
         now = (record["size_bytes"], record["mtime_ns"])
-        if before.get(record["path"], now) != now:
+        unfetched = record["mtime_ns"] == 0
+        if not unfetched and before.get(record["path"], now) != now:
             raise OutputError(
                 "an input file has changed since this merge was begun",
                 where=record["path"],
