@@ -19,9 +19,7 @@ CATALOGUE: dict[str, str] = {
 def load_method(name: str, where: str = "") -> Method:
     """The method called `name`. Raises ConfigError, with the nearest known name, when there is none."""
     if name not in CATALOGUE:
-        raise ConfigError(
-            f'unknown merge method "{name}"', where=where, hint=near(name, list(CATALOGUE))
-        )
+        raise ConfigError(f'unknown merge method "{name}"', where=where, hint=near(name, list(CATALOGUE)))
     module, attribute = CATALOGUE[name].split(":")
     method = getattr(import_module(module), attribute)
     assert isinstance(method, Method)

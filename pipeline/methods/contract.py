@@ -4,8 +4,8 @@ Shape legend: E experts, N elements of one block (a run of consecutive elements 
 
 A method sees a *block* at a time and never learns how the tensor was cut. What it must know about the whole
 tensor (or the whole model) it learns in *rounds*: every block is measured, the partials are folded by adding
-integers (exact, so the order and the cut cannot matter), and `settle` turns the sum into totals for the next round.
-This module and the method files import torch for type checking only, so that planning never loads it.
+integers (exact, so the order and the cut cannot matter), and `settle` turns the sum into totals for the next
+round. This module and the method files import torch for type checking only, so that planning never loads it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Knob:
 
     `scope`: "model" values may differ from expert to expert, "global" ones may not.
     `default`: None means required. `paper`: the default under `semantics: paper` when it differs.
-    `low`/`high`: inclusive bounds of numbers; `choices`: allowed words. `per_tensor` is False for a knob that must have
-    one value for the whole merge (a gradient or filter on it is an error). `in_totals`: the rounds read it, so under model
-    scope it must be the same for every tensor.
+    `low`/`high`: inclusive bounds of numbers; `choices`: allowed words. `per_tensor` is False for a knob that
+    must have one value for the whole merge (a gradient or filter on it is an error). `in_totals`: the rounds
+    read it, so under model scope it must be the same for every tensor.
     """
 
     name: str
@@ -56,8 +56,10 @@ class Knob:
 class Traits:
     """What the planner must know about a method.
 
-    `base`: "required" (deltas are taken from it), "optional" or "ignored" (it is an input like any other if listed).
-    `grain`: the smallest piece that may be cut off: one element, one row (last dim whole), or the whole tensor.
+    `base`: "required" (deltas are taken from it), "optional" or "ignored" (it is an input like any other if
+    listed).
+    `grain`: the smallest piece that may be cut off: one element, one row (last dim whole), or the whole
+    tensor.
     `cost_ns`: nanoseconds one core takes for one element of one expert, for the plan's estimate; measured.
     """
 
@@ -72,8 +74,8 @@ class Traits:
 class Round:
     """One pass of measuring; a method's rounds have distinct names.
 
-    With `scan`, apply and later rounds also get the sum over all *earlier* blocks. A scan's measure must give the same
-    partial again under later totals.
+    With `scan`, apply and later rounds also get the sum over all *earlier* blocks. A scan's measure must give
+    the same partial again under later totals.
     """
 
     name: str
@@ -98,7 +100,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a round's totals are about: one tensor or the whole model. `numel` counts the elements folded over."""
+    """What a round's totals are about: one tensor or the whole model. `numel` counts the elements folded
+    over.
+    """
 
     numel: int
 
@@ -132,8 +136,9 @@ class Method:
     settle(round, folded, knobs, totals, scope)        new totals, given the sum of all partials
     apply(block, knobs, totals, before)                the merged elements, shape (N,), in the compute dtype
     scope(knobs)                                       what totals are about: each "tensor" or the "model"
-    `totals` starts as {} and `before` is {} until a `scan` round has run; it then holds, per array of that round, the sum
-    over the blocks that precede this one (in the tensor; in the model's tensor order under model scope).
+    `totals` starts as {} and `before` is {} until a `scan` round has run; it then holds, per array of that
+    round, the sum over the blocks that precede this one (in the tensor; in the model's tensor order under
+    model scope).
     """
 
     name: str

@@ -51,7 +51,10 @@ def as_text(method: Method) -> str:
         "parameters:",
     ]
     for knob in method.knobs:
-        lines += [f"  {knob.name} ({'per model' if knob.scope == 'model' else 'global'}, {_values(knob)})", f"      {knob.doc}"]
+        lines += [
+            f"  {knob.name} ({'per model' if knob.scope == 'model' else 'global'}, {_values(knob)})",
+            f"      {knob.doc}",
+        ]
     if method.notes:
         lines += ["", *(f"note: {note}" for note in method.notes)]
     return "\n".join(lines)
