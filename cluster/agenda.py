@@ -80,9 +80,13 @@ class Agenda:
                 heapq.heappush(self._retries, (due, self._pushed, job))
                 self._pushed += 1
                 return None
+        return self.settle(job, result)
+
+    def settle(self, job: Job, result: Result) -> Outcome:
+        """Settle a job with this result, good or bad, whatever its other attempts may still say."""
         job.settled = True
-        value = result.value if fault is None else None
-        return Outcome(job.unit.id, value, fault, job.attempts, result.elapsed_s, result.worker)
+        value = result.value if result.fault is None else None
+        return Outcome(job.unit.id, value, result.fault, job.attempts, result.elapsed_s, result.worker)
 
     def pause_s(self, now: float) -> float | None:
         """Seconds until the earliest waiting retry is due; None when none waits."""
