@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.checkpoint.header import MAX_HEADER_BYTES, read_header
+from pipeline.checkpoint.header import MAX_HEADER_BYTES, header_bytes, read_header
 from pipeline.errors import CheckpointError
 
 GOOD: dict[str, Any] = {
     "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
     "b": {"dtype": "BF16", "shape": [2, 2], "data_offsets": [8, 16]},
 }
+EMPTY = {"dtype": "I64", "shape": [3, 0], "data_offsets": [8, 8]}
 DATA = bytes(16)
 
 
@@ -49,6 +50,22 @@ def test_the_good_file_is_good(tmp_path: Path) -> None:
     assert {name: start for name, (_, start) in header.tensors.items()} == {"a": first, "b": first + 8}
     assert header.size_bytes == path.stat().st_size
     assert header.mtime_ns == path.stat().st_mtime_ns
+
+
+def test_entries_may_stand_in_any_order(tmp_path: Path) -> None:
+    """The order of the JSON does not matter, only that the bytes tile; tensors come by their bytes."""
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(stored({"b": GOOD["b"], "empty": EMPTY, "a": GOOD["a"]}))
+    assert list(read_header(str(path)).tensors) == ["a", "empty", "b"]
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    """A header of exactly 100 MB passes, and so does one that ends with its file; a byte more does not."""
+    limit = 100_000_000
+    assert header_bytes(struct.pack("<Q", limit), file="x", size_bytes=limit + 8) == limit + 8
+    for length, size_bytes in ((limit, limit + 7), (limit + 1, limit + 9)):
+        with pytest.raises(CheckpointError):
+            header_bytes(struct.pack("<Q", length), file="x", size_bytes=size_bytes)
 
 
 NOT_A_HEADER = {

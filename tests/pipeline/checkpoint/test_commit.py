@@ -65,6 +65,17 @@ def test_verify_lists_missing_extra_and_resized_files(model: Path) -> None:
         assert name in caught.value.found
 
 
+def test_verify_counts_what_it_does_not_list(model: Path) -> None:
+    """Of very many problems the first twenty are named and the rest counted."""
+    for number in range(25):
+        (model / f"extra{number:02d}").touch()
+    with pytest.raises(VerifyError) as caught:
+        verify(model)
+    lines = caught.value.found.splitlines()
+    assert len(lines) == 21
+    assert lines[-1].strip() == "and 5 more"
+
+
 def test_verify_reads_headers_even_when_digests_agree(model: Path) -> None:
     """A manifest made of broken weights does not verify."""
     (model / "model-00001-of-00002.safetensors").write_bytes(b"\xff" * 100)
@@ -216,7 +227,8 @@ def test_files_are_flushed_before_the_rename(
     monkeypatch.setattr(commit, "sync_directory", lambda path: events.append(f"directory {path.name}"))
     monkeypatch.setattr("os.rename", noted)
     names = {f"file {path.name}" for path in model.iterdir()}
-    publish(model, tmp_path / "out")
+    (tmp_path / "elsewhere").mkdir()
+    publish(model, tmp_path / "elsewhere" / "out")
     at = events.index("rename")
     assert set(events[:at]) == names | {"directory model"}
-    assert f"directory {tmp_path.name}" in events[at:]
+    assert set(events[at + 1 :]) == {f"directory {tmp_path.name}", "directory elsewhere"}

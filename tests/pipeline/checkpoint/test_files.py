@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 import xxhash
 
+from pipeline.checkpoint import files as files_module
 from pipeline.checkpoint.files import (
     OpenFiles,
     atomic_write,
@@ -21,6 +18,8 @@ from pipeline.checkpoint.files import (
     digest_file,
     free_bytes,
     read_into,
+    sync_directory,
+    sync_file,
     write_from,
 )
 from pipeline.errors import RunError
@@ -71,14 +70,19 @@ def test_a_full_disk_stops_a_write_with_its_numbers(
 ) -> None:
     """ENOSPC and an exhausted quota become one clear error; others stay what they are."""
 
-    def full(*_: object) -> int:
-        raise OSError(number, os.strerror(number))
+    pwrite = os.pwrite
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        if offset > 0:
+            raise OSError(number, os.strerror(number))
+        return pwrite(fd, data[:2], offset)
 
     monkeypatch.setattr("os.pwrite", full)
     with OpenFiles() as files, pytest.raises(RunError) as caught:
         write_from(files.writing(str(numbers)), memoryview(b"12345"), 0)
     assert caught.value.what == "no space left on the disk"
-    assert caught.value.expected == "5 more bytes"
+    assert caught.value.where == str(numbers)
+    assert caught.value.expected == "3 more bytes"
 
 
 def test_other_write_failures_pass_through(numbers: Path) -> None:
@@ -115,6 +119,22 @@ def test_create_sized_says_what_is_missing(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_create_sized_counts_the_space_a_file_holds_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk a file that is there is kept, and only the missing bytes of a longer one count."""
+    path = tmp_path / "out"
+    create_sized(path, 1 << 20, b"")
+    held = path.stat().st_blocks * 512
+    monkeypatch.setattr(files_module, "free_bytes", lambda _: 1000)
+    create_sized(path, held + 1000, b"again")
+    assert path.read_bytes()[:5] == b"again"
+    with pytest.raises(RunError) as caught:
+        create_sized(path, (8 << 20), b"")
+    assert caught.value.expected == f"{(8 << 20) - path.stat().st_blocks * 512:,} more bytes"
+    assert caught.value.found == "1,000 bytes free"
+
+
 def test_create_sized_takes_a_half_made_file_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the disk fills while the space is being reserved, a new file is removed and an old one kept."""
 
@@ -140,54 +160,6 @@ def test_create_sized_works_where_space_cannot_be_reserved(
     monkeypatch.setattr("os.posix_fallocate", unsupported)
     create_sized(tmp_path / "out", 100, b"h")
     assert (tmp_path / "out").stat().st_size == 100
-
-
-def test_atomic_write_replaces_whole_files(tmp_path: Path) -> None:
-    """The new content is there, the old one gone, and nothing else is left in the directory."""
-    path = tmp_path / "f"
-    atomic_write(path, b"one")
-    atomic_write(path, b"two")
-    assert path.read_bytes() == b"two"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_atomic_write_leaves_the_old_file_when_it_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A failure before the rename keeps the old content and removes the new."""
-    path = tmp_path / "f"
-    path.write_bytes(b"old")
-
-    def fail(_: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="Input/output"):
-        atomic_write(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_killed_writer_never_leaves_half_a_file(tmp_path: Path) -> None:
-    """A process killed while it rewrites a file over and over leaves one of the two whole contents."""
-    path = tmp_path / "f"
-    script = textwrap.dedent(
-        f"""
-        from pathlib import Path
-        from pipeline.checkpoint.files import atomic_write
-        print("ready", flush=True)
-        while True:
-            for letter in b"ab":
-                atomic_write(Path({str(path)!r}), bytes([letter]) * 1_000_000)
-        """
-    )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        while not path.exists():
-            assert child.poll() is None
-        child.send_signal(signal.SIGKILL)
-    assert path.read_bytes() in (b"a" * 1_000_000, b"b" * 1_000_000)
 
 
 @pytest.mark.parametrize("size", [0, 1, (4 << 20) - 1, 4 << 20, (4 << 20) + 1])
@@ -228,3 +200,18 @@ def test_open_files_keeps_and_closes_descriptors(tmp_path: Path) -> None:
         write_from(files.writing(str(paths[0])), memoryview(b"y"), 0)
     assert held() == set()
     assert paths[0].read_bytes() == b"y"
+
+
+def test_nothing_stays_open(tmp_path: Path) -> None:
+    """No function leaves a descriptor behind."""
+
+    def held() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    path, before = tmp_path / "f", held()
+    create_sized(path, 100, b"h")
+    atomic_write(tmp_path / "g", b"x")
+    digest_file(path)
+    sync_file(path)
+    sync_directory(tmp_path)
+    assert held() == before

@@ -88,6 +88,7 @@ def test_a_shard_may_be_exactly_full() -> None:
     specs = [spec(f"w{i}", "F32", 10) for i in range(4)]
     assert [len(shard.offsets) for shard in lay_out(specs, 80)] == [2, 2]
     assert [len(shard.offsets) for shard in lay_out(specs, 79)] == [1, 1, 1, 1]
+    assert [len(shard.offsets) for shard in lay_out(specs, 1)] == [1, 1, 1, 1]
 
 
 def test_one_shard_has_the_plain_name() -> None:
