@@ -1,0 +1,61 @@
+"""Ray equals local, byte for byte, whatever is killed under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.on_ray import RayExecutor
+from pipeline import run_merge
+from pipeline.checkpoint.manifest import read_manifest
+from pipeline.staging import Staging
+from tests.helpers.killer import MARKER, run_unit_dying_once
+from tests.helpers.merging import SETTINGS, merge, plan, small_tiles, weight_bytes, write_config
+from tests.helpers.models import write_family
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[RayExecutor]:
+    """An embedded Ray with two workers, started once for this file."""
+    with RayExecutor(workers=2) as executor:
+        yield executor
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_ray_gives_the_local_bytes(
+    setting: str, ray_here: RayExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every method, cut into many units on Ray, has the bytes of one local worker with whole tensors."""
+    base, experts = write_family(tmp_path / "models", experts=3, dtype="bfloat16", shards=2)
+    config = write_config(tmp_path / "merge.json", setting, base, experts)
+    merge(config, tmp_path / "local", workers=1, shard_size_bytes=4000)
+    small_tiles(monkeypatch)
+    found = plan(config, shard_size_bytes=4000)
+    assert len(found.units) > 2
+    run_merge(found, tmp_path / "ray", ray_here)
+    assert weight_bytes(tmp_path / "ray") == weight_bytes(tmp_path / "local")
+
+
+@pytest.mark.parametrize("setting", ["dare_ties"])
+def test_killed_workers_change_nothing(
+    setting: str, ray_here: RayExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers killed before they begin, or after they wrote and before they answered: same bytes, one receipt
+    each.
+    """
+    base, experts = write_family(tmp_path / "models", experts=3, dtype="bfloat16", shards=2)
+    config = write_config(tmp_path / "merge.json", setting, base, experts)
+    merge(config, tmp_path / "local", shard_size_bytes=4000)
+    small_tiles(monkeypatch)
+    monkeypatch.setattr("pipeline.run.run_unit", run_unit_dying_once)
+    died: list[str] = []
+    discard = Staging.discard
+    monkeypatch.setattr(
+        Staging, "discard", lambda self: (died.extend(map(str, self.root.glob(f"{MARKER}*"))), discard(self))
+    )
+    manifest = run_merge(plan(config, shard_size_bytes=4000), tmp_path / "ray", ray_here)
+    assert died, "no unit killed its worker"
+    assert weight_bytes(tmp_path / "ray") == weight_bytes(tmp_path / "local")
+    assert manifest.weights_digest == read_manifest(tmp_path / "local").weights_digest
