@@ -1,7 +1,6 @@
-"""Units of work that kill their worker (SIGKILL) the first time, in place of the engine's own `run_unit`.
+"""Units of work that kill their worker (SIGKILL), in place of the engine's own `run_unit`.
 
-Chosen by the id of the unit, so that about one in five dies: before they begin, or after they have written but before they
-can say so.
+The first unit that comes dies before it begins, the second after it has written and before it can say so.
 """
 
 from __future__ import annotations
@@ -18,18 +17,22 @@ from pipeline.work.unit import run_unit
 MARKER = "died-"
 
 
-def run_unit_dying_once(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The unit's result; on the first attempt of some units this process is killed before or after the work.
-    """
+def run_unit_dying(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The unit's result, unless it is its turn to die."""
     order: UnitOrder = payload["order"]
-    when = int(order.id[-1], 16) % 10
-    marker = Path(order.directory).parent / f"{MARKER}{order.id}"
-    first = not marker.exists()
-    if first and when < 2:
-        marker.touch()
-    if first and when == 0:
+    work = Path(order.directory).parent
+    if _turn(work / f"{MARKER}before"):
         os.kill(os.getpid(), signal.SIGKILL)
     result = run_unit(payload)
-    if first and when == 1:
+    if _turn(work / f"{MARKER}after"):
         os.kill(os.getpid(), signal.SIGKILL)
     return result
+
+
+def _turn(marker: Path) -> bool:
+    """Whether this process is the one that made the marker."""
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
