@@ -1,0 +1,118 @@
+"""Training data: JSONL rows to token batches. Prompt and answer are joined exactly as lm-eval joins them.
+
+Legend: B rows of a batch, T tokens (padded on the left, so that answers end together at T).
+It reads files and calls a tokenizer; it never sees a model or torch.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+
+_EXPECTED = '{"question": text, "choices": [text, …], "label": index of the right choice}'
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question with possible answers; `label` is the index of the right one."""
+
+    question: str
+    choices: tuple[str, ...]
+    label: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One prompt with one answer as token ids. The model is to predict `answer` after `prompt`."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """What the model reads: all but the last token."""
+        return (self.prompt + self.answer)[:-1]
+
+
+def read_examples(path: Path, limit: int | None = None) -> list[Example]:
+    """The rows of a JSONL file, the first `limit` of them. InputError names the line of a bad row."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("cannot read training data", where=str(path), found=str(error)) from error
+    rows = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise InputError("the training data is empty", where=str(path), expected=_EXPECTED)
+    return [_example(line, f"{path}, line {number}") for number, line in rows[:limit]]
+
+
+def _example(line: str, where: str) -> Example:
+    """One row, checked."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError("not JSON", where=where, expected=_EXPECTED, found=error.msg) from error
+    question, choices, label = (
+        (row.get(key) for key in ("question", "choices", "label"))
+        if isinstance(row, dict)
+        else (None, None, None)
+    )
+    if (
+        not isinstance(question, str)
+        or not isinstance(choices, list)
+        or not all(isinstance(choice, str) and choice for choice in choices)
+        or not isinstance(label, int)
+        or isinstance(label, bool)
+        or not 0 <= label < len(choices)
+    ):
+        raise InputError("not a multiple-choice example", where=where, expected=_EXPECTED, found=line[:80])
+    return Example(question, tuple(choices), label)
+
+
+def encode(tokenizer: Any, question: str, choice: str, max_length: int) -> Encoded:
+    """Tokens of `question`, one space, `choice`, as lm-eval scores them; a long prompt loses its beginning.
+
+    The answer is what the whole text adds to the prompt's own tokens.
+    """
+    prompt = question.rstrip()
+    head = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    whole = tokenizer(f"{prompt}{question[len(prompt) :]} {choice}", add_special_tokens=False)["input_ids"]
+    kept = len(head) - max(0, len(whole) - max_length)
+    if kept < 1:
+        raise InputError(
+            "an answer is longer than a whole sequence may be",
+            expected=f"fewer than {max_length} tokens",
+            found=f"{len(whole) - len(head)} tokens",
+            hint="raise max_length",
+        )
+    return Encoded(tuple(whole[len(head) - kept : len(head)]), tuple(whole[len(head) :]))
+
+
+def plan_batches(lengths: Sequence[int], size: int, epochs: int, seed: int) -> list[list[int]]:
+    """Indices of the rows of every batch, in training order: rows of like length together, batches shuffled.
+
+    The same arguments give the same batches. Each epoch holds every row once.
+    """
+    batches = []
+    for epoch in range(epochs):
+        draw = random.Random(f"{seed}/{epoch}")
+        ties = [draw.random() for _ in lengths]
+        order = sorted(range(len(lengths)), key=lambda row: (lengths[row], ties[row]))
+        cut = [order[start : start + size] for start in range(0, len(order), size)]
+        draw.shuffle(cut)
+        batches += cut
+    return batches
+
+
+def pad_left(rows_BT: Sequence[Sequence[int]], fill: int) -> tuple[list[list[int]], list[list[int]]]:
+    """(ids, mask), each B x T: rows filled up on the left with `fill`, the mask 0 there and 1 elsewhere."""
+    width = max(len(row) for row in rows_BT)
+    ids = [[fill] * (width - len(row)) + list(row) for row in rows_BT]
+    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows_BT]
+    return ids, mask
