@@ -1,0 +1,1 @@
+"""Our merges beside other programs that merge. Run by `make test-peers`, with an environment of their own."""
