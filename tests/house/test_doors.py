@@ -54,6 +54,9 @@ DOORS: dict[str, tuple[str, ...]] = {
         "pipeline.values", "pipeline.errors", "pipeline.machine", "pipeline.checkpoint", "pipeline.config",
         "cluster.contract", "cluster.progress",
     ),
+    "evals.demo": (
+        "evals", "pipeline", "cluster.contract",
+    ),
 }  # fmt: skip
 #: Command-line modules may import their own wing and the wings left of it; nothing imports them but the front
 # door.

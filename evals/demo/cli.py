@@ -1,0 +1,35 @@
+"""`mergescale demo`: the whole path once, on a real model and real data. Heavy imports happen inside the
+command.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cluster.options import executor_options, start_executor
+
+
+@click.command(name="demo", epilog="Example:  mergescale demo --workers 2")
+@executor_options
+@click.option("--progress/--no-progress", default=True, show_default=True, help="Live line on stderr.")
+def demo_command(progress: bool, executor: str | None, **where: Any) -> None:
+    """Fine-tune four experts of a 135M model, merge them with four methods, score everything, print the
+    table.
+
+    Run it from the repository's root. Model and data come out of Python packages and are kept in
+    ~/.cache/mergescale (or $MERGESCALE_CACHE); everything else goes to ./demo. Runs on an embedded Ray unless
+    told otherwise.
+    """
+    from evals.demo.packages import cache_dir
+    from evals.demo.run import Lazy, run_demo
+    from pipeline.machine import cores
+
+    here = where["workers"] or cores()
+    name = executor or "ray"
+    lazy = Lazy(lambda: start_executor(name, **where, here=here, kind="process"), name, here)
+    try:
+        run_demo(lazy, cache_dir(), lambda text: click.echo(text, err=True), progress)
+    finally:
+        lazy.close()
