@@ -70,7 +70,7 @@ def fingerprint() -> str:
 
 def write_tasks(tasks: Sequence[DemoTask], archives: Mapping[str, Path], folder: Path) -> None:
     """Write every task's splits and, last, the summary with counts, majority rates and licences."""
-    summary = {}
+    summary: dict[str, object] = {"fingerprint": fingerprint()}
     for task in tasks:
         splits = split(task, task.build(archives))
         (folder / task.name).mkdir(parents=True)

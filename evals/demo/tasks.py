@@ -27,7 +27,7 @@ Archives = Mapping[str, Path]
 
 #: A sentence is used if readers agreed that it leans one way (mean rating from -4 to 4) and it is short.
 _CLEAR_VALENCE = 0.8
-_SENTENCE_CHARS = (20, 150)
+_SENTENCE_CHARS = (20, 120)
 _CHOICES = 4
 _DIAGNOSES_PER_AREA = 120
 _WORDS_PER_CLASS = 800

@@ -162,8 +162,10 @@ def _train(
     """Load, train, save into `beside`, validate what was saved. Returns the steps and what was measured."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
     torch.set_num_threads(threads)
+    disable_progress_bar()  # transformers' own, for loading and saving; the steps are progress enough
     started = time.monotonic()
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
