@@ -13,7 +13,7 @@ from importlib.metadata import version
 import click
 
 from cluster.contract import ClusterError
-from pipeline.errors import MergescaleError
+from pipeline.errors import MergescaleError, near
 
 #: In the order of `--help`: the merge, its measurement, the machines.
 COMMANDS = {
@@ -36,10 +36,10 @@ class _Front(click.Group):
         """Every command, in the table's order."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name from its own cli."""
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """The command of that name from its own cli. Raises click.UsageError with the near name."""
         if cmd_name not in COMMANDS:
-            return None
+            raise click.UsageError(f'no command "{cmd_name}": {near(cmd_name, list(COMMANDS))}', ctx)
         module, attribute = COMMANDS[cmd_name].split(":")
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)

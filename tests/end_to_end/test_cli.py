@@ -96,7 +96,7 @@ def test_plan_is_data_on_request(shell: Shell, config: Path) -> None:
         (["plan", "CONFIG", "--cluster", "nodes=many"], "whole number", ""),
         (["verify", "nowhere"], "nowhere", ""),
         (["methods", "tis"], 'unknown merge method "tis"', "ties"),
-        (["mrege", "CONFIG", "out"], "mrege", ""),
+        (["mrege", "CONFIG", "out"], "mrege", "merge"),
     ],
 )
 def test_mistakes_end_with_two_and_a_hint(
