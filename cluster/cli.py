@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.group("cluster")
+@click.group("cluster", epilog="Example:  mergescale cluster check --address auto --shared /mnt/models")
 def cluster() -> None:
     """Look at the machines that units run on."""
 
