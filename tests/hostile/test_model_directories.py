@@ -75,6 +75,14 @@ def test_other_formats(name: str, format_: str, hint: str, tmp_path: Path) -> No
     assert hint in error.hint
 
 
+@pytest.mark.parametrize(("count", "found"), [(5, "0, 1, 2, 3, 4"), (7, "0, 1, 2, 3, 4 and 2 more")])
+def test_long_listings_are_cut(count: int, found: str, tmp_path: Path) -> None:
+    """The first five names of a directory without weights are given and the rest counted."""
+    for number in range(count):
+        (tmp_path / str(number)).touch()
+    assert refuse(tmp_path).found == found
+
+
 def test_an_adapter(tmp_path: Path) -> None:
     """A LoRA directory is refused as an adapter even though it holds a safetensors file."""
     (tmp_path / "adapter_config.json").write_text("{}")

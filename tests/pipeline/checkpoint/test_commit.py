@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -63,6 +64,15 @@ def test_verify_lists_missing_extra_and_resized_files(model: Path) -> None:
     assert caught.value.where == str(model)
     for name, _ in found:
         assert name in caught.value.found
+
+
+def test_verify_names_a_file_that_cannot_be_read(model: Path) -> None:
+    """A file that the system refuses to give is a problem in the system's words."""
+    (model / "README.md").unlink()
+    (model / "README.md").symlink_to("README.md")
+    (problem,) = find_problems(model)
+    assert problem.file == "README.md"
+    assert problem.what == f"cannot be read: {os.strerror(errno.ELOOP)}"
 
 
 def test_verify_counts_what_it_does_not_list(model: Path) -> None:
@@ -137,6 +147,27 @@ def test_publish_replaces_our_own_model_only_when_asked(model: Path, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_leftover_of_an_earlier_replacement_is_taken_away(model: Path, tmp_path: Path) -> None:
+    """An old model that a crash left aside does not stop the next replacement, and does not survive it."""
+    finish(tmp_path / ".out.replaced", seed=4)
+    out = finish(tmp_path / "out", seed=5)
+    wanted = read_manifest(model)
+    publish(model, out, replace=True)
+    assert verify(out) == wanted
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(("count", "found"), [(5, "0, 1, 2, 3, 4"), (7, "0, 1, 2, 3, 4 and 2 more")])
+def test_what_is_in_the_way_is_shown(count: int, found: str, model: Path, tmp_path: Path) -> None:
+    """The first five names of a directory that is not empty are given and the rest counted."""
+    (tmp_path / "out").mkdir()
+    for number in range(count):
+        (tmp_path / "out" / str(number)).touch()
+    with pytest.raises(OutputError) as caught:
+        publish(model, tmp_path / "out")
+    assert caught.value.found == found
+
+
 def test_a_failed_rename_puts_the_old_model_back(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +184,20 @@ def test_a_failed_rename_puts_the_old_model_back(
     with pytest.raises(OSError, match="cross-device"):
         publish(model, out, replace=True)
     assert verify(out) == before
+    verify(model)
+
+
+def test_a_failed_first_publication_tells_the_cause(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing set aside, the system's own error comes through and the staged model stays."""
+
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(18, f"Invalid cross-device link: {source.name}")
+
+    monkeypatch.setattr("os.rename", refuse)
+    with pytest.raises(OSError, match="link: model"):
+        publish(model, tmp_path / "out")
     verify(model)
 
 
