@@ -7,7 +7,6 @@ Training an expert is not resumed inside: an interrupted one starts again.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
@@ -61,12 +60,12 @@ def train_expert(
     Progress goes to `progress_file(out)`, one JSON line a step. InputError: bad data. CheckpointError: no
     model at `base`. OutputError: something else lies at `out`. RunError: the loss diverged.
     """
+    rows = read_examples(train, settings.limit)
+    held = read_examples(validation) if validation is not None else []
     identity = expert_identity(base, model_digest(base), train, settings, validation)
     done = finished(out, identity)
     if done is not None:
         return done
-    rows = read_examples(train, settings.limit)
-    held = read_examples(validation) if validation is not None else []
     progress = progress_file(out)
     beside = out.with_name(f".{out.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     beside.mkdir(parents=True)
@@ -206,11 +205,9 @@ def _stored_dtype(base: Path) -> str:
 
 def _publish(beside: Path, out: Path, identity: Mapping[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     """Rename the finished expert to its place. If another attempt was first, its record counts."""
-    with contextlib.suppress(FileNotFoundError, OSError):
-        out.rmdir()  # an empty directory only
     try:
         os.rename(beside, out)
-    except OSError:
+    except OSError:  # something lies there that is no empty directory
         other = finished(out, identity)
         if other is None:
             raise

@@ -1,0 +1,101 @@
+"""Reading rows, joining prompts and answers, and planning batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.training.examples import encode, pad_left, plan_batches, read_examples
+from tests.helpers.models import write_model
+from tests.helpers.tasks import write_rows
+from tests.helpers.training import learnable_rows
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "{",
+        "[]",
+        '{"question": "a", "choices": ["b"], "label": 1}',
+        '{"question": "a", "choices": ["b", "c"], "label": true}',
+        '{"question": "a", "choices": ["b", ""], "label": 0}',
+        '{"question": "a", "choices": "bc", "label": 0}',
+        '{"choices": ["b", "c"], "label": 0}',
+    ],
+)
+def test_a_bad_row_is_named_by_its_line(tmp_path: Path, bad: str) -> None:
+    """A row that is no multiple-choice example is an InputError that names file and line."""
+    file = write_rows(tmp_path / "rows.jsonl", learnable_rows(2))
+    file.write_text(file.read_text() + "\n" + bad + "\n")
+    with pytest.raises(InputError) as error:
+        read_examples(file)
+    assert error.value.where == f"{file}, line 4"
+
+
+def test_empty_and_missing_files_are_input_errors(tmp_path: Path) -> None:
+    """A file without rows, or no file, is the user's error."""
+    (tmp_path / "empty.jsonl").write_text("\n\n")
+    for name in ("empty.jsonl", "missing.jsonl"):
+        with pytest.raises(InputError):
+            read_examples(tmp_path / name)
+
+
+def test_limit_takes_the_first_rows(tmp_path: Path) -> None:
+    """`limit` keeps the first rows, in file order."""
+    rows = learnable_rows(5)
+    file = write_rows(tmp_path / "rows.jsonl", rows)
+    assert [one.question for one in read_examples(file, 3)] == [row["question"] for row in rows[:3]]
+
+
+def test_the_answer_is_what_the_text_adds_to_the_prompt(tmp_path: Path) -> None:
+    """Prompt and answer tokens together are those of the whole text; a long prompt loses its beginning."""
+    from transformers import AutoTokenizer
+
+    write_model(tmp_path, vocab=64, tokenizer=True)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    whole = encode(tokenizer, "w5 w6 w7 w8", "w9 w10", 64)
+    assert (whole.prompt, whole.answer) == ((5, 6, 7, 8), (9, 10))
+    assert whole.inputs == (5, 6, 7, 8, 9)
+    cut = encode(tokenizer, "w5 w6 w7 w8", "w9 w10", 4)
+    assert (cut.prompt, cut.answer) == ((7, 8), (9, 10))
+    with pytest.raises(InputError):
+        encode(tokenizer, "w5", "w6 w7 w8 w9", 4)
+
+
+def test_every_epoch_holds_every_row_once() -> None:
+    """Batches are at most the asked size, and each row appears once an epoch."""
+    lengths = [3, 9, 4, 4, 8, 3, 7, 5, 5, 6, 3]
+    batches = plan_batches(lengths, 4, 3, seed=1)
+    assert len(batches) == 9
+    assert max(map(len, batches)) == 4
+    assert Counter(row for batch in batches for row in batch) == Counter(dict.fromkeys(range(11), 3))
+
+
+def test_batches_hold_rows_of_like_length() -> None:
+    """Sorted by their shortest row, batches of one epoch do not overlap in length."""
+    lengths = [length for length in range(1, 41) for _ in range(2)]
+    spans = sorted(
+        (min(lengths[row] for row in batch), max(lengths[row] for row in batch))
+        for batch in plan_batches(lengths, 8, 1, seed=3)
+    )
+    assert all(high <= low for (_, high), (low, _) in pairwise(spans))
+
+
+def test_batches_depend_on_the_seed_alone() -> None:
+    """The same seed gives the same batches, another one others, and epochs differ."""
+    lengths = [4] * 32
+    first = plan_batches(lengths, 8, 2, seed=5)
+    assert first == plan_batches(lengths, 8, 2, seed=5)
+    assert first != plan_batches(lengths, 8, 2, seed=6)
+    assert first[:4] != first[4:]
+
+
+def test_padding_is_on_the_left_and_masked() -> None:
+    """Rows end together; the mask is 0 exactly on the filling."""
+    ids, mask = pad_left([(5, 6, 7), (8,)], 0)
+    assert ids == [[5, 6, 7], [0, 0, 8]]
+    assert mask == [[1, 1, 1], [0, 0, 1]]

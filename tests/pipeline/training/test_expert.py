@@ -1,0 +1,179 @@
+"""One expert: what is written, when it is kept, and that it is whole or not there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.errors import CheckpointError, InputError, OutputError, RunError
+from pipeline.training import expert as room
+from pipeline.training.expert import LOG, RECORD, last_step, progress_file, train_expert, train_unit
+from pipeline.training.loop import Step
+from pipeline.training.settings import TrainSettings
+from tests.helpers.models import read_tensors
+from tests.helpers.training import write_home
+
+SETTINGS = TrainSettings(learning_rate=0.01, batch_size=8, precision="float32")
+
+
+def make(home: Path, out: Path, settings: TrainSettings = SETTINGS) -> dict[str, Any]:
+    """Train on the tiny data of `home`."""
+    validation = home / "validation.jsonl"
+    return train_expert(home / "base", home / "train.jsonl", out, settings, validation=validation)
+
+
+def test_an_expert_is_an_ordinary_checkpoint(tmp_path: Path) -> None:
+    """transformers loads it; names, shapes and stored type are the base's, tokenizer files are there."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    home = write_home(tmp_path, dtype="bfloat16")
+    out = tmp_path / "experts" / "one"
+    make(home, out)
+    base, got = read_tensors(home / "base"), read_tensors(out)
+    assert {n: (t.shape, t.dtype) for n, t in got.items()} == {n: (t.shape, t.dtype) for n, t in base.items()}
+    assert sum(not torch.equal(got[name], base[name]) for name in base) == len(base)
+    model = AutoModelForCausalLM.from_pretrained(out)
+    assert torch.equal(model.state_dict()["model.norm.weight"], got["model.norm.weight"])
+    assert AutoTokenizer.from_pretrained(out)("w5 w6")["input_ids"] == [5, 6]
+
+
+def test_the_record_says_how_it_was_made(shared_home: Path, tmp_path: Path) -> None:
+    """Digests, settings, losses and accuracy are in the record; the log has one line a step, in order."""
+    out = tmp_path / "one"
+    record = make(shared_home, out)
+    assert record == json.loads((out / RECORD).read_text())
+    assert record["settings"] == SETTINGS.as_dict()
+    assert (record["steps"], record["examples"], record["validation_examples"]) == (8, 64, 20)
+    assert record["precision"] == "float32"
+    assert 0 <= record["validation_accuracy"] <= 1
+    steps = [Step(**json.loads(line)) for line in (out / LOG).read_text().splitlines()]
+    assert [step.step for step in steps] == list(range(1, 9))
+    assert (record["first_loss"], record["last_loss"]) == (steps[0].loss, steps[-1].loss)
+    assert record["tokens"] == sum(step.tokens for step in steps)
+
+
+def test_the_same_input_gives_the_same_weights(shared_home: Path, tmp_path: Path) -> None:
+    """Two trainings from equal input write equal weight files, byte for byte."""
+    for name in ("one", "two"):
+        make(shared_home, tmp_path / name)
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
+    assert first == second
+
+
+def test_a_finished_expert_is_kept(
+    shared_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same base, data and settings nothing is trained again and the record is the old one."""
+    record = make(shared_home, tmp_path / "one")
+    monkeypatch.setattr(room, "fine_tune", None)
+    assert make(shared_home, tmp_path / "one") == record
+
+
+@pytest.mark.parametrize("what", ["base", "train", "validation", "settings"])
+def test_another_expert_is_never_overwritten(tmp_path: Path, what: str) -> None:
+    """A change of base, data or settings is refused by name, and the expert that is there stays."""
+    home = write_home(tmp_path)
+    out = tmp_path / "one"
+    make(home, out)
+    before = (out / "model.safetensors").read_bytes()
+    settings = SETTINGS
+    if what == "base":
+        write_home(tmp_path, seed=9)
+    elif what == "settings":
+        settings = TrainSettings(seed=1)
+    else:
+        file = home / f"{what}.jsonl"
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(OutputError) as error:
+        make(home, out, settings)
+    assert error.value.found == f"a different {what}"
+    assert (out / "model.safetensors").read_bytes() == before
+
+
+def test_something_else_in_the_way_is_refused(shared_home: Path, tmp_path: Path) -> None:
+    """A directory that holds no expert is left as it is; an empty one is used."""
+    out = tmp_path / "one"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError):
+        make(shared_home, out)
+    assert [file.name for file in out.iterdir()] == ["notes.txt"]
+    (tmp_path / "empty").mkdir()
+    make(shared_home, tmp_path / "empty")
+    assert (tmp_path / "empty" / RECORD).is_file()
+
+
+def test_a_failed_training_leaves_nothing(
+    shared_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When training stops half way, neither the expert, nor its parts, nor its step file remain."""
+
+    def stop(*args: object, on_step: Any, **kw: object) -> None:
+        on_step(Step(1, 8, 1.0, 1.0, 0.1, 5, 0.1))
+        seen.append(last_step(tmp_path / "one"))
+        raise RunError("stopped")
+
+    seen: list[Step | None] = []
+    monkeypatch.setattr(room, "fine_tune", stop)
+    with pytest.raises(RunError):
+        make(shared_home, tmp_path / "one")
+    assert seen == [Step(1, 8, 1.0, 1.0, 0.1, 5, 0.1)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_attempts_the_first_to_finish_is_kept(
+    shared_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt that ends second returns the first one's record and leaves its files alone."""
+    out = tmp_path / "one"
+    real, begun = room.fine_tune, []
+
+    def overtaken(*args: Any, **kw: Any) -> None:
+        if not begun:
+            begun.append(make(shared_home, out, SETTINGS) if begun.append(None) is None else None)
+        real(*args, **kw)
+
+    monkeypatch.setattr(room, "fine_tune", overtaken)
+    assert make(shared_home, out) == begun[1]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["one"]
+
+
+def test_half_a_line_of_progress_is_not_read(tmp_path: Path) -> None:
+    """The newest whole step counts; before the first there is none."""
+    out = tmp_path / "one"
+    assert last_step(out) is None
+    line = json.dumps({**Step(3, 8, 1.0, 1.0, 0.1, 5, 0.1).__dict__})
+    progress_file(out).write_text(line + "\n" + line[:20])
+    step = last_step(out)
+    assert step is not None
+    assert step.step == 3
+
+
+def test_a_unit_is_the_same_training(shared_home: Path, tmp_path: Path) -> None:
+    """The unit of work gives the record and weights of the function; its payload is plain data."""
+    payload = {
+        "base": str(shared_home / "base"),
+        "train": str(shared_home / "train.jsonl"),
+        "validation": "",
+        "out": str(tmp_path / "unit"),
+        "settings": SETTINGS.as_dict(),
+    }
+    record = train_unit(json.loads(json.dumps(payload)))
+    assert "validation_accuracy" not in record
+    make(shared_home, tmp_path / "one")
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "unit"))
+    assert first == second
+
+
+def test_bad_input_is_told_before_anything_is_written(shared_home: Path, tmp_path: Path) -> None:
+    """No base, or no data, is an input error and leaves no directory."""
+    out = tmp_path / "one"
+    with pytest.raises(CheckpointError):
+        train_expert(tmp_path / "nowhere", shared_home / "train.jsonl", out, SETTINGS)
+    with pytest.raises(InputError):
+        train_expert(shared_home / "base", tmp_path / "nowhere.jsonl", out, SETTINGS)
+    assert list(tmp_path.iterdir()) == []

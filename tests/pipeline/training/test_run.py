@@ -1,0 +1,126 @@
+"""Many experts: everything checked first, finished ones kept, one failure does not stop the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.contract import Fault, Outcome, Unit
+from pipeline.errors import CheckpointError, InputError, OutputError, RunError, UnitError
+from pipeline.training import run as room
+from pipeline.training.config import load_train_config
+from pipeline.training.expert import RECORD, progress_file
+from pipeline.training.loop import Step
+from pipeline.training.run import plan_training, run_training
+from tests.helpers.inline import InlineExecutor
+from tests.helpers.training import write_config, write_home
+
+
+def test_all_experts_are_trained_and_then_kept(tmp_path: Path) -> None:
+    """The first run trains every expert, the second plans nothing and has the same records."""
+    config = load_train_config(write_config(write_home(tmp_path)))
+    first = run_training(plan_training(config), InlineExecutor(), show_progress=False)
+    assert list(first) == ["even", "odd"]
+    again = plan_training(config)
+    assert (dict(again.units), dict(again.records)) == ({}, first)
+    assert {entry.name for entry in (tmp_path / "experts").iterdir()} == {"even", "odd"}
+
+
+def test_what_is_missing_is_trained(tmp_path: Path) -> None:
+    """After one expert was lost, only that one is planned; steps are counted for all."""
+    config = load_train_config(write_config(write_home(tmp_path)))
+    run_training(plan_training(config), InlineExecutor(), show_progress=False)
+    (tmp_path / "experts" / "odd").rename(tmp_path / "elsewhere")
+    plan = plan_training(config)
+    assert list(plan.units) == ["odd"]
+    assert dict(plan.steps) == {"even": 8, "odd": 16}
+
+
+@pytest.mark.parametrize("broken", ["base", "train", "validation", "place"])
+def test_nothing_is_written_when_any_input_is_wrong(tmp_path: Path, broken: str) -> None:
+    """A wrong base, data file or output directory of any expert is told before the first one starts."""
+    home = write_home(tmp_path)
+    data = {"train": str(home / "train.jsonl")}
+    odd = {**data, broken: str(home / "nowhere.jsonl")} if broken in ("train", "validation") else data
+    changes: dict[str, Any] = {"experts": {"even": data, "odd": odd}}
+    if broken == "base":
+        changes["base"] = str(home / "nowhere")
+    if broken == "place":
+        (home / "experts/odd").mkdir(parents=True)
+        (home / "experts/odd/notes.txt").write_text("mine")
+    with pytest.raises((InputError, CheckpointError, OutputError)):
+        plan_training(load_train_config(write_config(home, **changes)))
+    assert not (home / "experts" / "even").exists()
+
+
+class Failing(InlineExecutor):
+    """Fails the first unit with the given exception and runs the others."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
+        """One fault, then the outcomes of the rest."""
+        first, *rest = units
+        yield Outcome(first.id, None, Fault("program", str(self.error), "", self.error), 1, 0.0, "here")
+        yield from super().run(rest)
+
+
+@pytest.mark.parametrize(("error", "kind"), [(RunError("diverged"), RunError), (KeyError("x"), UnitError)])
+def test_the_others_are_trained_when_one_fails(tmp_path: Path, error: Exception, kind: type) -> None:
+    """One expert's failure is raised at the end, as our own error where it is one; the others are kept."""
+    config = load_train_config(write_config(write_home(tmp_path)))
+    with pytest.raises(kind):
+        run_training(plan_training(config), Failing(error), show_progress=False)
+    assert (tmp_path / "experts/odd" / RECORD).is_file()
+    assert list(plan_training(config).units) == ["even"]
+
+
+class Reporting(InlineExecutor):
+    """Writes three steps of a unit, waits until they were looked at, and gives a record."""
+
+    def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
+        """One outcome a unit without any training."""
+        record = {"first_loss": 2.0, "last_loss": 1.0, "train_s": 3.0}
+        for unit in units:
+            step = json.dumps(Step(3, 8, 1.0, 1.0, 0.1, 5, 0.1).__dict__) + "\n"
+            file = progress_file(Path(unit.payload["out"]))
+            file.parent.mkdir(exist_ok=True)
+            assert not file.exists()
+            file.write_text(step)
+            while unit.id == "train/even" and not self.seen.exists():
+                pass
+            yield Outcome(unit.id, record, None, 1, 0.0, "here")
+
+    seen: Path
+
+
+def test_steps_are_shown_while_an_expert_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Steps that a worker wrote count before its outcome comes, never twice, and an old run's never."""
+    config = load_train_config(write_config(write_home(tmp_path)))
+    plan = plan_training(config)
+    progress_file(tmp_path / "experts/even").parent.mkdir()
+    progress_file(tmp_path / "experts/even").write_text("left by an interrupted run")
+    amounts: list[int] = []
+    advance = room.Progress.advance
+
+    def spy(self: room.Progress, amount: int, units: int = 1) -> None:
+        amounts.append(amount)
+        advance(self, amount, units)
+        (tmp_path / "seen").touch()
+
+    monkeypatch.setattr(room.Progress, "advance", spy)
+    monkeypatch.setattr(room, "_LOOK_EVERY_S", 0.01)
+    executor = Reporting()
+    executor.seen = tmp_path / "seen"
+    run_training(plan, executor)
+    assert amounts[0] == 3
+    assert sum(amounts) == 24
+    assert "even: loss 2.00 -> 1.00 in 3 s" in capsys.readouterr().err
