@@ -1,4 +1,4 @@
-"""Tiny training data and configs: questions whose last word decides the answer, so that a tiny model learns."""
+"""Tiny training data and configs: the last word decides the answer, so that a tiny model learns."""
 
 from __future__ import annotations
 

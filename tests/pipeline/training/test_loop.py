@@ -77,7 +77,7 @@ def test_the_loss_is_the_answers_mean_cross_entropy(shared_home: Path) -> None:
 
 
 def test_training_learns_and_generalises(shared_home: Path) -> None:
-    """After training, rows never seen are answered better than chance by a wide margin, unlike by the base."""
+    """After training, rows never seen are answered far better than chance, unlike by the base."""
     held = read_examples(shared_home / "validation.jsonl")
     base, tokenizer = load(shared_home)
     model, steps = trained(shared_home, TrainSettings(**{**SETTINGS.as_dict(), "epochs": 5}))
