@@ -178,6 +178,7 @@ def test_index_names_a_missing_file(sharded: Path) -> None:
     error = refuse(sharded)
     assert error.what == "index names 1 of 3 weight files that are not there"
     assert error.where.endswith("model-00002-of-00003.safetensors")
+    assert error.found == "2 files"
 
 
 def test_index_names_a_tensor_that_no_file_holds(sharded: Path) -> None:
@@ -224,13 +225,21 @@ def test_index_that_points_elsewhere(target: object, sharded: Path) -> None:
     assert error.found == str(target)
 
 
-@pytest.mark.parametrize("index", [{}, {"weight_map": {}}, {"weight_map": []}, {"weight_map": "x"}])
-def test_index_without_a_weight_map(index: object, sharded: Path) -> None:
+@pytest.mark.parametrize(
+    ("index", "found"),
+    [
+        ({}, "nothing"),
+        ({"weight_map": {}}, "nothing"),
+        ({"weight_map": []}, "nothing"),
+        ({"weight_map": "x"}, "str"),
+    ],
+)
+def test_index_without_a_weight_map(index: object, found: str, sharded: Path) -> None:
     """An index must hold a map that is not empty."""
     (sharded / INDEX_NAME).write_text(json.dumps(index))
     error = refuse(sharded)
     assert error.what == "index has no weight map"
-    assert error.expected == "tensor name -> file name"
+    assert (error.expected, error.found) == ("tensor name -> file name", found)
 
 
 @pytest.mark.parametrize("name", [INDEX_NAME, "config.json"])
