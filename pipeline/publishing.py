@@ -14,6 +14,7 @@ from pipeline.checkpoint.files import atomic_write
 from pipeline.checkpoint.layout import INDEX_NAME, index_json
 from pipeline.checkpoint.manifest import Manifest, make_manifest, write_manifest
 from pipeline.config.load import to_dict
+from pipeline.methods import load_method
 from pipeline.plan.plan import MergePlan
 from pipeline.staging import Staging
 
@@ -33,12 +34,14 @@ def furnish(
     write_companions(plan_companions(plan.companion, out_dtype=_out_dtype(plan)), directory)
     config = to_dict(plan.config)
     base = None if plan.config.base_model is None else str(plan.config.base_model)
+    method = load_method(plan.config.merge_method)
     card = model_card(
-        method=plan.config.merge_method,
+        method=f"`{method.name}`: {method.title} ({method.source})",
         base=base,
         experts=[str(index.ref) for index in plan.experts],
         config=config,
         version=version("mergescale"),
+        hub_models=[index.ref.path for index in plan.indexes if index.commit is not None],
     )
     atomic_write(directory / "README.md", card.encode())
     manifest = make_manifest(

@@ -42,8 +42,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline.status": ("pipeline.errors", "pipeline.checkpoint", "pipeline.staging", "cluster.ledger"),
     "pipeline.publishing": (
-        "pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint", "pipeline.config", "pipeline.staging",
-        "cluster.contract",
+        "pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint", "pipeline.config", "pipeline.methods",
+        "pipeline.staging", "cluster.contract",
     ),
     "pipeline.training": (
         "pipeline.values", "pipeline.errors", "pipeline.config", "pipeline.checkpoint", "pipeline.machine",
