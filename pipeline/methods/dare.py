@@ -46,7 +46,7 @@ def measure(round_: Round, block: Block, knobs: Knobs, totals: Totals, before: P
         )
     experts = selection.slots(knobs["density"])
     return rescaling.stack(
-        [exact_sum.norms(delta(block, expert, delta_N), sparse.survivors(expert)) for expert in experts]
+        [exact_sum.norms_(delta(block, expert, delta_N), sparse.survivors(expert)) for expert in experts]
     )
 
 
@@ -81,10 +81,10 @@ class _Sparse:
         import torch
 
         self._block, self._knobs, self._totals, self._before = block, knobs, totals, before
-        self._kept_N = torch.empty_like(block.experts_EN[0])
+        self._scratch_N = torch.empty_like(block.experts_EN[0])
         self._slot_of = {expert: slot for slot, expert in enumerate(selection.slots(knobs["density"]))}
         if self._slot_of:
-            self._draws = masks.Draws(block.start, self._kept_N.numel(), self._kept_N.device)
+            self._draws = masks.Draws(block.start, self._scratch_N.numel(), self._scratch_N.device)
 
     def survivors(self, expert: int) -> Tensor:
         """1 where the entry is kept, 0 where it is dropped: int32, shape (N,), valid until the next call."""
@@ -95,7 +95,7 @@ class _Sparse:
         """The expert's delta, dropped entries at zero. A dropped NaN or Inf becomes NaN: it is not hidden."""
         delta(self._block, expert, out_N)
         if expert in self._slot_of:
-            out_N.mul_(self._kept_N.copy_(self.survivors(expert)))
+            out_N.mul_(self.survivors(expert))
         return out_N
 
     def __call__(self, expert: int, out_N: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class _Sparse:
         if self._knobs["trim_density"] < 1:
             # Every expert is trimmed, so its slot in the selection is its own number.
             trim = self._totals["trim"]
-            out_N.mul_(selection.keep_(out_N, trim, expert, self._before, self._kept_N))
+            selection.trim_(out_N, trim, expert, self._before, self._scratch_N)
         return scale_(out_N, self._factor(expert))
 
     def _factor(self, expert: int) -> float:
@@ -113,7 +113,7 @@ class _Sparse:
             return 1.0
         if rescale == "expectation":
             return 1.0 / float(density)
-        return rescaling.factor(self._totals["norms"][self._slot_of[expert]], self._kept_N.dtype)
+        return rescaling.factor(self._totals["norms"][self._slot_of[expert]], self._scratch_N.dtype)
 
 
 def _knobs(*, ties: bool) -> tuple[Knob, ...]:

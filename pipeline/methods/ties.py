@@ -44,7 +44,7 @@ def measure(round_: Round, block: Block, knobs: Knobs, totals: Totals, before: P
     sums = []
     for slot, expert in enumerate(selection.slots(density_E)):
         selection.keep_(delta(block, expert, delta_N), trim, slot, before, kept_N)
-        sums.append(exact_sum.norms(delta_N, kept_N))
+        sums.append(exact_sum.norms_(delta_N, kept_N))
     return rescaling.stack(sums)
 
 
@@ -67,13 +67,13 @@ def _sparse(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> mixi
     """Trimmed and rescaled deltas."""
     import torch
 
-    kept_N = torch.empty_like(block.experts_EN[0])
+    scratch_N = torch.empty_like(block.experts_EN[0])
     slot_of = {expert: slot for slot, expert in enumerate(selection.slots(knobs["density"]))}
 
     def sparse(expert: int, out_N: Tensor) -> Tensor:
         delta(block, expert, out_N)
         if (slot := slot_of.get(expert)) is not None:
-            out_N.mul_(selection.keep_(out_N, totals["trim"], slot, before, kept_N))
+            selection.trim_(out_N, totals["trim"], slot, before, scratch_N)
             if knobs["rescale"]:
                 scale_(out_N, rescaling.factor(totals["norms"][slot], out_N.dtype))
         return out_N

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.methods.parts.bits import indices_between, magnitude_bits
+from pipeline.methods.parts.bits import indices_between, magnitude_bits_
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,11 +37,14 @@ _CHUNK = 1 << 26
 _INF_F32 = 0x7F800000
 
 
-def norms(values_N: Tensor, kept_N: Tensor) -> tuple[int, int]:
-    """Exact sums of |values|, and of |values| where `kept_N` is 1 (it is 0 elsewhere; any dtype), in units of
-    2^-1074.
+def norms_(values_N: Tensor, kept_N: Tensor) -> tuple[int, int]:
+    """Exact sums of |values|, and of |values| where `kept_N` is 1, in units of 2^-1074.
+
+    `kept_N` is 0 elsewhere and may have any dtype. Uses up the memory of `values_N`.
     """
-    bits_N = magnitude_bits(values_N)
+    import torch
+
+    bits_N = magnitude_bits_(values_N)
     if bits_N.element_size() == 8:
         return _by_exponent(bits_N), _by_exponent(bits_N * kept_N.to(bits_N.dtype))
     largest = int(bits_N.max()) if bits_N.numel() else 0
@@ -51,7 +54,7 @@ def norms(values_N: Tensor, kept_N: Tensor) -> tuple[int, int]:
     # The span is counted in binades; all subnormals share the first one.
     cut = max((largest >> 23) - _SPAN + 1, 0) << 23
     small = _small_sums(bits_N, kept_N, cut) if cut else (0, 0)
-    magnitude_N = bits_N.view(values_N.new_empty(0).float().dtype)
+    magnitude_N = bits_N.view(torch.float32)
     before = _by_rows(magnitude_N, cut)
     after = _by_rows(magnitude_N.mul_(kept_N), cut)
     return small[0] + before, small[1] + after
@@ -79,7 +82,7 @@ def _small_sums(bits_N: Tensor, kept_N: Tensor, cut: int) -> tuple[int, int]:
     small = indices_between(bits_N, 1, cut)
     if small.numel() == 0:
         return 0, 0
-    wide = magnitude_bits(bits_N[small].view(torch.float32).double())
+    wide = magnitude_bits_(bits_N[small].view(torch.float32).double())
     bits_N[small] = 0
     return _by_exponent(wide), _by_exponent(wide * kept_N[small].long())
 

@@ -15,6 +15,7 @@ What is known lives in a small state (plain ints and lists), one number a slot:
     wanted   how many entries to keep among those that agree with the pattern so far; all above it are kept
     found    how many such entries there are
     scanned  whether equal entries in earlier blocks have been counted
+    broken   whether there is an Inf or NaN
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.methods.contract import Partial, Round, Scope
-from pipeline.methods.parts.bits import indices_between, magnitude_bits, pattern_value
+from pipeline.methods.parts.bits import indices_between, magnitude_bits_, pattern_value
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 State = dict[str, Any]
 _DIGIT = 16
+_BINS = 1 << _DIGIT
 _PREFIX = "magnitudes."
+FIRST = Round(f"{_PREFIX}0")
 TIES = Round("ties", scan=True)
 
 
@@ -52,7 +55,7 @@ def next_round(density_E: Sequence[float], state: State | None) -> Round | None:
     if not slots(density_E):
         return None
     if state is None:
-        return Round(f"{_PREFIX}0")
+        return FIRST
     if not all(_resolved(state, slot) for slot in range(len(state["pattern"]))):
         return Round(f"{_PREFIX}{state['known']}")
     return TIES if _has_cut(state) and not state["scanned"] else None
@@ -66,20 +69,21 @@ def owns(round_: Round) -> bool:
 def measure(
     round_: Round, delta_of: Callable[[int], Tensor], density_E: Sequence[float], state: State | None
 ) -> Partial:
-    """The block's counts for a round. `delta_of(expert)` is its delta, shape (N,); it may reuse a buffer."""
+    """The block's counts for a round. `delta_of(expert)` is its delta, shape (N,); its memory is used up."""
+    import torch
+
     if round_ == TIES:
         assert state is not None
-        counts = [_count_ties(delta_of(e), state, slot) for slot, e in enumerate(slots(density_E))]
+        pairs = zip(slots(density_E), state["pattern"], strict=True)
+        counts = [_count_equal(delta_of(expert), pattern) for expert, pattern in pairs]
         return {TIES.name: np.array(counts, np.int64)}
-    rows = []
-    fine = wide = 0
-    for slot, expert in enumerate(slots(density_E)):
-        delta_N = delta_of(expert)
-        rows.append(_digit_counts(magnitude_bits(delta_N), state, slot))
-        fine += delta_N.numel() if str(delta_N.dtype) != "torch.bfloat16" else 0
-        wide += delta_N.numel() if delta_N.element_size() == 8 else 0
-    counted: Partial = {round_.name: np.stack(rows)}
-    return counted if state is not None else counted | {"fine": np.array(fine), "wide": np.array(wide)}
+    if state is None:
+        return _measure_first(delta_of, density_E)
+    agreeing = [_next_digits(delta_of(e), state, slot) for slot, e in enumerate(slots(density_E))]
+    # Few numbers and many bins: one table is filled at once instead of many that are copied together.
+    shifted = torch.cat([digits.long() + slot * _BINS for slot, digits in enumerate(agreeing)])
+    table = torch.bincount(shifted, minlength=_BINS * len(agreeing)).view(-1, _BINS)
+    return {round_.name: table.cpu().numpy()}
 
 
 def settle(
@@ -95,6 +99,7 @@ def settle(
         zeros = [0] * len(wanted)
         state = {"digits": 4 if folded["wide"] else 2, "known": 0, "pattern": zeros, "wanted": wanted}
         state |= {"found": [-1] * len(wanted), "scanned": False}
+        state["broken"] = [bool(row[0x7FF0 if folded["wide"] else 0x7F80 :].any()) for row in counts]
         coarse = not folded["fine"]
     else:
         coarse = False
@@ -117,14 +122,41 @@ def keep_(delta_N: Tensor, state: State, slot: int, before: Partial, out_N: Tens
     torch.abs(delta_N, out=out_N)
     if wanted == found:
         return out_N.ge_(threshold)
-    left = wanted - int(before[TIES.name][slot]) if wanted else 0
+    left = _left(state, slot, before)
     if left <= 0:
         return out_N.gt_(threshold)
-    equal = indices_between(magnitude_bits(delta_N), pattern, pattern + 1)
-    if equal.numel() <= left:
+    # Ones are counted: a sum without rounding.
+    equal = int(out_N.eq_(threshold).sum(dtype=torch.float64))
+    torch.abs(delta_N, out=out_N)
+    if equal <= left:
         return out_N.ge_(threshold)
-    out_N.gt_(threshold)[equal[:left]] = 1.0
+    places = indices_between(magnitude_bits_(delta_N.clone()), pattern, pattern + 1)
+    out_N.gt_(threshold)[places[:left]] = 1.0
     return out_N
+
+
+def trim_(delta_N: Tensor, state: State, slot: int, before: Partial, scratch_N: Tensor) -> Tensor:
+    """Set what is not kept to zero, in place, and return the delta; `scratch_N` has its dtype and shape."""
+    import torch
+
+    pattern, wanted, found = (state[name][slot] for name in ("pattern", "wanted", "found"))
+    equals_stay, equals_go = wanted == found, _left(state, slot, before) <= 0
+    simple = delta_N.dtype in (torch.float32, torch.float64) and not state["broken"][slot]
+    if not (simple and wanted and (equals_stay or equals_go)):
+        return delta_N.mul_(keep_(delta_N, state, slot, before, scratch_N))
+    # One pass instead of three. Not for NaNs: which ones survive it depends on how torch vectorises.
+    above = pattern - 1 if equals_stay else pattern
+    if above < 0:
+        return delta_N
+    return torch.hardshrink(delta_N, pattern_value(above, 2 * state["digits"]), out=delta_N)
+
+
+def _left(state: State, slot: int, before: Partial) -> int:
+    """How many entries equal to the threshold are still to be kept in this block and later ones."""
+    wanted = int(state["wanted"][slot])
+    if wanted in (0, state["found"][slot]):
+        return wanted
+    return wanted - int(before[TIES.name][slot])
 
 
 def _resolved(state: State, slot: int) -> bool:
@@ -156,24 +188,34 @@ def _settle_digit(state: State, slot: int, counts: NDArray[np.int64]) -> tuple[i
     return pattern | digit << shift, wanted - int(at_least[place]) + here, here
 
 
-def _digit_counts(bits_N: Tensor, state: State | None, slot: int) -> NDArray[np.int64]:
-    """How often each value of the next digit occurs among the entries that agree with the known ones."""
+def _measure_first(delta_of: Callable[[int], Tensor], density_E: Sequence[float]) -> Partial:
+    """Counts of the first digit, and how many entries have bits below it (`fine`), or are fp64 (`wide`)."""
     import torch
 
-    digits = bits_N.element_size() // 2
-    known = 0 if state is None else state["known"]
-    bins = 1 << (_DIGIT if known else _DIGIT - 1)
-    if state is not None and _resolved(state, slot):
-        return np.zeros(bins, np.int64)
-    shift = _DIGIT * (digits - 1 - known)
-    if state is not None:
-        low = state["pattern"][slot]
-        bits_N = bits_N[indices_between(bits_N, low, low + (1 << (shift + _DIGIT)))] - low
-    return torch.bincount(bits_N.bitwise_right_shift_(shift).long(), minlength=bins).cpu().numpy()
+    rows = []
+    fine = wide = 0
+    for expert in slots(density_E):
+        delta_N = delta_of(expert)
+        fine += delta_N.numel() if delta_N.dtype != torch.bfloat16 else 0
+        wide += delta_N.numel() if delta_N.dtype == torch.float64 else 0
+        bits_N = magnitude_bits_(delta_N)
+        bits_N.bitwise_right_shift_(8 * bits_N.element_size() - _DIGIT)
+        rows.append(torch.bincount(bits_N, minlength=_BINS // 2).cpu().numpy())
+    return {FIRST.name: np.stack(rows), "fine": np.array(fine), "wide": np.array(wide)}
 
 
-def _count_ties(delta_N: Tensor, state: State, slot: int) -> int:
+def _next_digits(delta_N: Tensor, state: State, slot: int) -> Tensor:
+    """The next digit of the entries that agree with the known ones."""
+    bits_N = magnitude_bits_(delta_N)
+    if _resolved(state, slot):
+        return bits_N[:0]
+    shift, low = _DIGIT * (state["digits"] - 1 - state["known"]), state["pattern"][slot]
+    agreeing = indices_between(bits_N, low, low + (1 << (shift + _DIGIT)))
+    return bits_N[agreeing].sub_(low).bitwise_right_shift_(shift)
+
+
+def _count_equal(delta_N: Tensor, pattern: int) -> int:
     import torch
 
-    equal_N = magnitude_bits(delta_N).eq_(state["pattern"][slot])
+    equal_N = magnitude_bits_(delta_N).eq_(pattern)
     return int(equal_N.sum(dtype=torch.int32 if equal_N.element_size() == 4 else torch.int64))
