@@ -15,6 +15,8 @@ from typing import Any
 
 from pipeline.errors import InputError
 
+#: Tokens: rows up to `_SHORT` are all alike, longer ones differ by bands of `_BAND`.
+_SHORT, _BAND = 16, 8
 _EXPECTED = '{"question": text, "choices": [text, …], "label": index of the right choice}'
 
 
@@ -97,13 +99,15 @@ def encode(tokenizer: Any, question: str, choice: str, max_length: int) -> Encod
 def plan_batches(lengths: Sequence[int], size: int, epochs: int, seed: int) -> list[list[int]]:
     """Indices of the rows of every batch, in training order: rows of like length together, batches shuffled.
 
-    The same arguments give the same batches. Each epoch holds every row once.
+    Lengths count by bands: sorted to the token, batches of a task where one answer's rows are the longer ones
+    would hold that answer only. The same arguments give the same batches. Each epoch holds every row once.
     """
     batches = []
     for epoch in range(epochs):
         draw = random.Random(f"{seed}/{epoch}")
-        ties = [draw.random() for _ in lengths]
-        order = sorted(range(len(lengths)), key=lambda row: (lengths[row], ties[row]))
+        order = list(range(len(lengths)))
+        draw.shuffle(order)
+        order.sort(key=lambda row: max(lengths[row], _SHORT) // _BAND)
         cut = [order[start : start + size] for start in range(0, len(order), size)]
         draw.shuffle(cut)
         batches += cut
