@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from huggingface_hub import HfApi, constants, hf_hub_url, snapshot_download
 from huggingface_hub.errors import (
@@ -37,7 +38,7 @@ from pipeline.checkpoint.index import (
     read_weight_map,
     weight_files,
 )
-from pipeline.checkpoint.layout import INDEX_NAME
+from pipeline.checkpoint.layout import INDEX_NAME, SINGLE_NAME
 from pipeline.errors import CheckpointError
 from pipeline.values import ModelRef
 
@@ -58,10 +59,11 @@ def read_hub_index(ref: ModelRef, *, local_hint: str = "") -> CheckpointIndex:
     with _explained(ref, local_hint):
         snapshot = Path(snapshot_download(ref.path, revision=ref.revision, allow_patterns=_SMALL))
     commit = snapshot.name
-    if _is_complete(snapshot):
+    cached = _cached_weights(snapshot)
+    if cached == "all" or (cached == "some file" and constants.HF_HUB_OFFLINE):
         return read_directory(ref, snapshot, commit=commit)
     if constants.HF_HUB_OFFLINE:
-        raise _offline(ref, "config and tokenizer only")
+        raise _offline(ref, "config and tokenizer only" if cached == "none" else "a part of the weights")
     with _explained(ref, local_hint):
         names = HfApi().list_repo_files(ref.path, revision=commit)
         chosen = choose_weights([name for name in names if "/" not in name], f"{ref.path}@{commit}")
@@ -117,12 +119,20 @@ def fetch_weights(index: CheckpointIndex) -> CheckpointIndex:
     return fetched
 
 
-def _is_complete(snapshot: Path) -> bool:
-    """Whether all weights lie in the cache already."""
-    names = [name for name in list_names(snapshot) if os.path.exists(snapshot / name)]
+def _cached_weights(snapshot: Path) -> Literal["all", "some file", "part", "none"]:
+    """How much of a model's weights the cache holds.
+
+    "some file": one of another name than the usual, the model or a variant that somebody fetched; only the
+    repository's listing can tell.
+    """
+    names = {name for name in list_names(snapshot) if os.path.exists(snapshot / name)}
+    held = {name for name in names if name.endswith(".safetensors")}
     if INDEX_NAME in names:
-        return set(read_weight_map(snapshot / INDEX_NAME).values()) <= set(names)
-    return any(name.endswith(".safetensors") for name in names)
+        wanted = set(read_weight_map(snapshot / INDEX_NAME).values())
+        return "all" if wanted <= held else "part" if wanted & held else "none"
+    if SINGLE_NAME in held:
+        return "all"
+    return "some file" if held else "none"
 
 
 def _remote_header(repository: str, commit: str, file: str) -> Header:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pipeline.checkpoint.header import read_header
 from tests.helpers.hub import HubServer, Repository, ask
@@ -119,6 +121,19 @@ def test_offline_uses_the_cache_and_only_that(hub: HubServer, tmp_path: Path) ->
         assert "HF_HUB_OFFLINE" in answer["hint"]
     assert planned["error"]["found"] == "config and tokenizer only"
     assert hub.sent_bytes == sent
+
+
+def test_a_variant_in_the_cache_is_not_taken_for_the_model(hub: HubServer, tmp_path: Path) -> None:
+    """Where another weight file was fetched before, the listing decides which is the model."""
+    model = write_model(tmp_path / "two")
+    save_file({"half": torch.zeros(2)}, model / "model.fp16.safetensors")
+    hub.repositories["acme/two"] = Repository(model, "9" * 40)
+    snapshot = tmp_path / "home" / "hub" / "models--acme--two" / "snapshots" / ("9" * 40)
+    snapshot.mkdir(parents=True)
+    shutil.copy(model / "model.fp16.safetensors", snapshot)
+    (answer,) = ask(hub.url, tmp_path / "home", {"path": "acme/two"})
+    assert "half" not in answer["tensors"]
+    assert [Path(file[0]).name for file in answer["files"]] == ["model.safetensors"]
 
 
 def test_without_a_network_the_cache_serves_or_the_error_says_so(hub: HubServer, tmp_path: Path) -> None:
