@@ -1,18 +1,22 @@
-"""What every executor has to remember about units: which is next, how often it was tried, what its end means.
+"""What every executor remembers about units: which is next, how often it was tried, what its end means.
 
-Pure bookkeeping. It starts nothing, has no clock of its own (callers pass `now`, in monotonic seconds) and
-pulls units from their iterable only when asked for the next one, so a list of a million is never held.
+Bookkeeping only: it says when a unit gets another try, but starts nothing, has no clock of its own (callers
+pass `now`, in monotonic seconds) and pulls units from their iterable only when asked for the next one, so a
+list of a million is never held.
 """
 
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from cluster.attempt import Result
 from cluster.contract import Outcome, Unit
 from cluster.retry import Policy
+
+_log = logging.getLogger("mergescale.cluster")
 
 
 @dataclass
@@ -76,6 +80,12 @@ class Agenda:
             if job.live > 0:
                 return None
             if self.policy.may_retry(fault.kind, job.attempts):
+                _log.warning(
+                    'unit "%s": attempt %d was lost (%s); trying again',
+                    job.unit.id,
+                    job.attempts,
+                    fault.message,
+                )
                 due = now + self.policy.pause_before_s(job.attempts)
                 heapq.heappush(self._retries, (due, self._pushed, job))
                 self._pushed += 1

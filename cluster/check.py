@@ -92,7 +92,7 @@ def _questions() -> dict[str, Any]:
 
 @contextmanager
 def _shared_order(shared: Path | None) -> Iterator[dict[str, Any] | None]:
-    """A file with a token in the shared directory while the nodes are asked; every file of ours is removed."""
+    """A file with a token in the shared directory while the nodes are asked; all of ours are removed."""
     if shared is None:
         yield None
         return
@@ -181,8 +181,8 @@ def _advise(report: Report) -> None:
     if lacking and len(report.nodes) > 1:
         where = ", ".join(lacking)
         report.notes.append(
-            f"{where}: Ray runs with default health settings, so a host that drops off the network is noticed "
-            f"late; before `ray start` on every host: {settings_hint()}"
+            f"{where}: Ray runs with default health settings, so a host that drops off the network is "
+            f"noticed late; before `ray start` on every host: {settings_hint()}"
         )
     for node in report.nodes:
         devices = node.report.get("gpu_devices", 0)
@@ -191,7 +191,8 @@ def _advise(report: Report) -> None:
 
 
 _COLUMNS = (
-    "node", "host", "fits", "python", "ray", "torch", "mergescale", "code", "CPUs", "GPUs", "free GiB", "shared",
+    "node", "host", "fits", "python", "ray", "torch", "mergescale", "code", "CPUs", "GPUs", "free GiB",
+    "shared",
 )  # fmt: skip
 
 

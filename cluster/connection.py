@@ -82,6 +82,8 @@ def _init(ray: Any, **options: Any) -> None:
     reread_environment(ray)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        # Ray prints cluster events to stdout all the same, pages when a node dies. Stdout is for data.
+        ray._private.worker._worker_logs_enabled = False
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError, AssertionError) as error:
         raise ClusterError(first_line(error)) from error
 

@@ -47,6 +47,9 @@ class Port(Protocol):
     def has_home(self, needs: Resources) -> bool:
         """Whether some machine could run such a unit if it had nothing else to do."""
 
+    def has_room(self, needs: Resources) -> bool:
+        """Whether such a unit should begin at once, as far as the machines know."""
+
     def describe(self) -> str:
         """What the machines have, for a message."""
 
@@ -159,8 +162,7 @@ class Dispatch:
         now = self._clock()
         groups: dict[int, list[Flight]] = {}
         for flight in self._flights.values():
-            deadline_s = self._policy.deadline_s(flight.job.unit.expected_s)
-            flight.late = flight.late or (deadline_s is not None and now - flight.since_s > deadline_s)
+            flight.late = flight.late or self._is_late(flight, now)
             groups.setdefault(id(flight.job), []).append(flight)
         for flights in groups.values():
             job = flights[0].job
@@ -171,6 +173,16 @@ class Dispatch:
                 self._submit(job)
             elif all(flight.begun for flight in flights):
                 yield self._given_up(agenda, job, flights, now)
+
+    def _is_late(self, flight: Flight, now: float) -> bool:
+        """Whether an attempt has had its time.
+
+        One that has not begun is late only if the cluster has room for it: its order or the news is lost.
+        """
+        deadline_s = self._policy.deadline_s(flight.job.unit.expected_s)
+        if deadline_s is None or now - flight.since_s <= deadline_s:
+            return False
+        return flight.begun or self._port.has_room(flight.job.unit.resources)
 
     def _given_up(self, agenda: Agenda, job: Job, flights: list[Flight], now: float) -> Outcome:
         deadline_s = self._policy.deadline_s(job.unit.expected_s)

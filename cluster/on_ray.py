@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -204,12 +204,11 @@ class RayPort:
     def has_home(self, needs: Resources) -> bool:
         """Whether a node that is alive has all this at once."""
         self._nodes = self._alive_nodes()
-        return any(
-            node.get("CPU", 0.0) >= needs.cpus
-            and node.get("GPU", 0.0) >= needs.gpus
-            and node.get("memory", 0.0) >= needs.memory_bytes
-            for node in self._nodes
-        )
+        return any(_covers(node, needs) for node in self._nodes)
+
+    def has_room(self, needs: Resources) -> bool:
+        """Whether the cluster as a whole has this free; a fair guess for one node, and cheap."""
+        return _covers(self._ray.available_resources(), needs)
 
     def describe(self) -> str:
         """`2 x (8 CPUs, 1 GPUs, 60.1 GiB)`."""
@@ -247,6 +246,11 @@ class RayPort:
             options["runtime_env"] = {"env_vars": variables}
         serve = self._ray.remote(num_gpus=1, max_calls=1)(_serve) if needs.gpus else self._ray.remote(_serve)
         return serve.options(**options)
+
+
+def _covers(offer: Mapping[str, float], needs: Resources) -> bool:
+    wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory_bytes}
+    return all(offer.get(name, 0.0) >= amount for name, amount in wanted.items())
 
 
 def _serve(order: bytes, hide_gpus: bool) -> Iterator[tuple[str, tuple[str, ...]] | bytes]:

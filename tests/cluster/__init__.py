@@ -1,0 +1,1 @@
+"""Tests of the cluster wing, one module for each module of the code."""

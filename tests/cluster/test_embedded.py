@@ -1,0 +1,138 @@
+"""The embedded Ray keeps to itself and leaves nothing behind, however its context is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster.surroundings import Surroundings, missing_settings, settings_hint, single_threaded
+from tests.helpers.processes import descendants, kill, wait_until_gone
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import json, os, signal, sys
+from cluster.contract import Unit
+from cluster.on_ray import RayExecutor
+from tests.helpers.units import sleeps
+
+def handler(number, frame):
+    raise SystemExit(7)
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, handler)
+    before = dict(os.environ)
+    try:
+        with RayExecutor(workers=2) as executor:
+            print(json.dumps({"temp_dir": executor._surroundings.temp_dir}), flush=True)
+            payload = {"directory": sys.argv[1], "seconds": 60.0}
+            list(executor.run(Unit(str(n), sleeps, {**payload, "number": n}) for n in range(4)))
+    finally:
+        same = dict(os.environ) == before and signal.getsignal(signal.SIGTERM) is handler
+        print(json.dumps({"restored": same}), flush=True)
+"""
+
+
+class Driver:
+    """A program with an embedded Ray of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        program, self.traces = directory / "program.py", directory / "traces"
+        program.write_text(PROGRAM)
+        self.traces.mkdir()
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", str(program), str(self.traces)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.temp_dir = Path(json.loads(self.process.stdout.readline())["temp_dir"])
+        self.started = descendants(self.process.pid)
+
+    def wait_for_units(self) -> None:
+        """Until two units run."""
+        until = time.monotonic() + 30
+        while len(list(self.traces.iterdir())) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        self.started |= descendants(self.process.pid)
+
+    def end(self) -> tuple[list[dict[str, object]], list[int]]:
+        """What it said after the first line, and the processes that outlive it."""
+        self.started |= descendants(self.process.pid)
+        out, _ = self.process.communicate(timeout=60)
+        left = wait_until_gone(self.started, 5.0)
+        kill(self.started)
+        return [json.loads(line) for line in out.splitlines()], left
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_promptly_and_cleanly(number: signal.Signals, tmp_path: Path) -> None:
+    """After Ctrl-C or SIGTERM nobody waits for units of a minute, no process and no directory is left, variables
+    and handlers are as before, and no warning was raised.
+    """
+    driver = Driver(tmp_path)
+    driver.wait_for_units()
+    sent = time.monotonic()
+    driver.process.send_signal(number)
+    said, left = driver.end()
+    assert time.monotonic() - sent < 15.0
+    assert said == [{"restored": True}] and left == []
+    assert driver.process.returncode != 0
+    assert not driver.temp_dir.exists()
+
+
+def test_surroundings_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables that were set, unset or already changed are exactly as before, restored once or twice."""
+    monkeypatch.setenv("RAY_DEDUP_LOGS", "1")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    before = dict(os.environ)
+    surroundings = Surroundings()
+    directory = Path(surroundings.prepare())
+    assert os.environ["RAY_DEDUP_LOGS"] == "0" and os.environ["RAY_AUTH_MODE"] == "token"
+    assert directory.is_dir() and len(str(directory)) < 40
+    os.environ["PYTHONBREAKPOINT"] = "set by Ray"
+    surroundings.restore()
+    surroundings.restore()
+    assert dict(os.environ) == before and not directory.exists()
+
+
+def test_a_token_the_user_chose_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An explicit token of the environment is used; without one each process has its own."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "chosen")
+    surroundings = Surroundings()
+    surroundings.prepare()
+    assert os.environ["RAY_AUTH_TOKEN"] == "chosen"
+    surroundings.restore()
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    surroundings.prepare()
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    surroundings.restore()
+
+
+def test_threads_are_one_only_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes started inside inherit one thread; afterwards the variables are the caller's again."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with single_threaded():
+        assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "5" and "MKL_NUM_THREADS" not in os.environ
+
+
+def test_the_hint_sets_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doing what the hint says leaves nothing missing."""
+    assert missing_settings()
+    command, *settings = settings_hint().split()
+    assert command == "export"
+    for setting in settings:
+        monkeypatch.setenv(*setting.split("=", 1))
+    assert missing_settings() == ()

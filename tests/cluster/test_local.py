@@ -1,0 +1,126 @@
+"""What is particular to the local executor: lanes, budgets, children and Ctrl-C."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster.contract import ClusterError, Resources, Unit
+from cluster.local import LocalExecutor
+from tests.helpers.processes import descendants, wait_until_gone
+from tests.helpers.units import attempts, chatty, double, sleeps
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_memory_bounds_what_runs_together(tmp_path: Path) -> None:
+    """Two units that need more than half the memory each never overlap, although two workers are free."""
+    payload = {"directory": str(tmp_path), "seconds": 0.1}
+    with LocalExecutor(2, memory_bytes=100) as executor:
+        units = [Unit(str(n), sleeps, {**payload, "number": n}, Resources(memory_bytes=60)) for n in range(3)]
+        spans = sorted((o.value["begun"], o.value["ended"]) for o in executor.run(units) if o.value)
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_too_much_memory_is_refused() -> None:
+    """A unit that needs more memory than the executor has is a ClusterError with both figures."""
+    with (
+        LocalExecutor(1, memory_bytes=1000) as executor,
+        pytest.raises(ClusterError, match=r"1,001 .* 1,000"),
+    ):
+        list(executor.run([Unit("u", double, {"number": 1}, Resources(memory_bytes=1001))]))
+
+
+def test_ten_tenths_of_a_cpu_fit() -> None:
+    """Shares of a CPU add up exactly: ten units of a tenth run on one worker, one at a time."""
+    units = [Unit(str(n), double, {"number": n}, Resources(cpus=0.1)) for n in range(10)]
+    with LocalExecutor(1) as executor:
+        assert len(list(executor.run(units))) == 10
+
+
+def test_no_workers_are_refused() -> None:
+    """An executor without workers would wait for ever: it cannot be made."""
+    with pytest.raises(ClusterError, match="at least one worker"):
+        LocalExecutor(0)
+
+
+def test_two_runs_at_once_are_refused() -> None:
+    """A second run while the first is open is an error, not a mixture."""
+    with LocalExecutor(1) as executor:
+        first = executor.run(Unit(str(n), double, {"number": n}) for n in range(3))
+        next(first)
+        with pytest.raises(ClusterError, match="running other units"):
+            executor.run([])
+        assert len(list(first)) == 2
+        assert list(executor.run([])) == []
+
+
+def test_units_in_children_have_one_thread_a_cpu() -> None:
+    """A child process tells numeric libraries to use as many threads as the unit has CPUs."""
+    with LocalExecutor(2, "process") as executor:
+        for cpus, threads in ((0.5, "1"), (2, "2"), (1, "1")):
+            (outcome,) = executor.run([Unit("u", double, {"number": 1}, Resources(cpus=cpus))])
+            assert outcome.value is not None and outcome.value["OMP_NUM_THREADS"] == threads
+
+
+def test_children_end_with_the_executor() -> None:
+    """No child outlives the context."""
+    with LocalExecutor(2, "process") as executor:
+        outcomes = list(executor.run(Unit(str(n), double, {"number": n}) for n in range(6)))
+        pids = {outcome.value["pid"] for outcome in outcomes if outcome.value}
+        children = {pid: start for pid, start in descendants(os.getpid()).items() if pid in pids}
+        assert len(children) == len(pids) >= 1
+    assert wait_until_gone(children, 0.0) == []
+
+
+def test_what_units_print_stays_off_stdout(capfd: pytest.CaptureFixture[str]) -> None:
+    """Standard output belongs to the command: what a unit in a child prints goes to stderr."""
+    with LocalExecutor(1, "process") as executor:
+        list(executor.run([Unit("u", chatty, {})]))
+    out, err = capfd.readouterr()
+    assert out == "" and "a line on stdout" in err
+
+
+def test_units_that_cannot_be_pickled_are_program_faults() -> None:
+    """A lambda cannot go to a child: its unit fails once, with the reason."""
+    with LocalExecutor(1, "process") as executor:
+        (outcome,) = executor.run([Unit("u", lambda payload: {}, {})])
+    assert outcome.fault is not None and outcome.fault.kind == "program" and "pickle" in outcome.fault.message
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_interruption_ends_promptly(kind: str, tmp_path: Path) -> None:
+    """Ctrl-C ends a program whose units would run for a minute, within seconds and without a child left."""
+    script = (
+        "import sys\nfrom cluster.contract import Unit\nfrom cluster.local import LocalExecutor\n"
+        "from tests.helpers.units import sleeps\n"
+        "if __name__ == '__main__':\n"
+        "    payload = {'directory': sys.argv[1], 'seconds': 60}\n"
+        "    with LocalExecutor(2, sys.argv[2]) as executor:\n"
+        "        list(executor.run(Unit(str(n), sleeps, {**payload, 'number': n}) for n in range(9)))\n"
+    )
+    program = tmp_path / "program.py"
+    program.write_text(script)
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    command = [sys.executable, str(program), str(traces), kind]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as child:
+        until = time.monotonic() + 30
+        while not (attempts(traces, 0) and attempts(traces, 1)) and time.monotonic() < until:
+            time.sleep(0.05)
+        started = descendants(child.pid)
+        interrupted = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        child.wait(timeout=30)
+    assert time.monotonic() - interrupted < 5.0
+    assert child.returncode not in (0, None)
+    assert wait_until_gone(started, 2.0) == []
+    assert len(list(traces.iterdir())) == 2, "no unit began after the interruption"
