@@ -80,9 +80,11 @@ def test_subnormal_magnitudes_are_ranked(dtype: torch.dtype) -> None:
     tiny = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
     experts_EN = (torch.arange(1, 41, dtype=torch.float64) * -tiny).to(dtype).repeat(1, 1)
     method = load_method("ties")
-    knobs = resolve(method, 1, weight=1.0, density=0.25)
-    merged_N = merge_one(method, torch.zeros(40, dtype=dtype), experts_EN, knobs)
-    assert merged_N.count_nonzero() == 10 and torch.equal(merged_N[30:], experts_EN[0, 30:])
+    for density, kept in ((0.25, 10), (0.95, 38), (0.975, 39)):
+        knobs = resolve(method, 1, weight=1.0, density=density)
+        merged_N = merge_one(method, torch.zeros(40, dtype=dtype), experts_EN, knobs)
+        assert merged_N.count_nonzero() == kept
+        assert torch.equal(merged_N[40 - kept :], experts_EN[0, 40 - kept :])
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

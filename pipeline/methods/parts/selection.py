@@ -144,7 +144,7 @@ def trim_(delta_N: Tensor, state: State, slot: int, before: Partial, scratch_N: 
     simple = delta_N.dtype in (torch.float32, torch.float64) and not state["broken"][slot]
     if not (simple and wanted and (equals_stay or equals_go)):
         return delta_N.mul_(keep_(delta_N, state, slot, before, scratch_N))
-    # One pass instead of three. Not for NaNs: which ones survive it depends on how torch vectorises.
+    # One pass instead of three. Not for NaNs: some releases of torch lose them where they vectorise.
     above = pattern - 1 if equals_stay else pattern
     if above < 0:
         return delta_N
