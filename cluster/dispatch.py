@@ -83,10 +83,12 @@ class Dispatch:
         self._flights: dict[Any, Flight] = {}
         self._housed: set[Resources] = set()
         self._homeless_since_s: float | None = None
-        self._checked_s = clock()
+        self._checked_s = self._looked_s = clock()
+        self.busy = False
 
     def run(self, agenda: Agenda) -> Generator[Outcome, None, None]:
         """One outcome a unit, as they finish. Closing cancels what has not begun and waits for what has."""
+        self.busy = True
         try:
             while True:
                 self._fill(agenda)
@@ -106,7 +108,10 @@ class Dispatch:
             self.abandon()
             raise
         finally:
-            self._land()
+            try:
+                self._land()
+            finally:
+                self.busy = False
 
     def abandon(self) -> None:
         """Kill what runs, forget everything, wait for nothing."""
@@ -160,6 +165,9 @@ class Dispatch:
         Time spent in the queue never gives a unit up: a busy cluster is not a broken one.
         """
         now = self._clock()
+        if now - self._looked_s < POLL_S:
+            return
+        self._looked_s = now
         groups: dict[int, list[Flight]] = {}
         for flight in self._flights.values():
             flight.late = flight.late or self._is_late(flight, now)

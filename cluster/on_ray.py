@@ -8,9 +8,11 @@ environment at import. It knows nothing of what units do, and never stops a clus
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,6 +33,7 @@ from cluster.surroundings import RAYS_OWN_VARIABLES, Surroundings, missing_setti
 
 OBJECT_STORE_BYTES = 100 << 20  # payloads and values are small; Ray refuses less than about 75 MiB
 FETCH_S = 60.0
+HERE = f"{socket.gethostname()}:{os.getpid()}"
 HOME_WAIT_S = 120.0  # how long a unit may wait for the only machine that fits it to come back
 
 
@@ -105,6 +108,8 @@ class RayExecutor:
         """One outcome a unit, as they finish. Closing early unqueues what waits and waits for what runs."""
         if self._port is None:
             raise ClusterError("Ray is not running", "use it as a context: `with RayExecutor() as executor:`")
+        if self._dispatch is not None and self._dispatch.busy:
+            raise ClusterError("this executor is running other units", "finish or close that iterator first")
         # A few more than can run are queued, so that no CPU waits for the driver's next order.
         window = self.workers if self._asked and self.address else self.workers + max(2, self.workers // 8)
         self._dispatch = Dispatch(self._port, self._policy, window, self._home_wait_s)
@@ -144,6 +149,13 @@ class RayExecutor:
             reread_environment(ray)
 
 
+@dataclass(frozen=True)
+class _Unsent:
+    """The handle of an attempt that never left this process."""
+
+    result: Result
+
+
 class RayPort:
     """Dispatch's way to a connected Ray. A handle is a stream of two messages: begun, then the result."""
 
@@ -160,24 +172,29 @@ class RayPort:
         return float(sum(node.get("CPU", 0.0) for node in self._nodes))
 
     def submit(self, unit: Unit) -> Any:
-        """Queue one attempt. Raises ClusterError when the unit cannot be pickled."""
+        """Queue one attempt."""
         try:
             order = self._ray.cloudpickle.dumps((unit.function, unit.payload))
-        except Exception as error:
-            raise ClusterError(
-                f'unit "{unit.id}" cannot be pickled: {error}', "units are plain data"
-            ) from error
+        except Exception as error:  # noqa: BLE001 -- whatever pickling raises is the unit's fault
+            return _Unsent(Result(None, fault_of(error, "program"), 0.0, HERE))
         if unit.resources not in self._tasks:
             self._tasks[unit.resources] = self._task(unit.resources)
         return self._tasks[unit.resources].remote(order, unit.resources.gpus == 0)
 
     def wait(self, handles: Sequence[Any], timeout_s: float) -> list[Any]:
-        """Streams with a message to read."""
+        """Streams with a message to read: all there are, once there is one."""
+        unsent = [handle for handle in handles if isinstance(handle, _Unsent)]
+        if unsent:
+            return unsent
         ready, _ = self._ray.wait(list(handles), num_returns=1, timeout=timeout_s)
+        if ready and len(handles) > 1:
+            ready, _ = self._ray.wait(list(handles), num_returns=len(handles), timeout=0)
         return list(ready)
 
     def news(self, handle: Any) -> Begun | Result:
         """The stream's next message; whatever Ray raises instead becomes a fault."""
+        if isinstance(handle, _Unsent):
+            return handle.result
         exceptions = self._ray.exceptions
         try:
             message = self._ray.get(next(handle), timeout=FETCH_S)
@@ -185,8 +202,11 @@ class RayPort:
             return lost("the attempt ended without an answer", 0.0, "")
         except exceptions.LocalRayletDiedError as error:
             raise ClusterError(f"Ray on this machine has died: {first_line(error)}", _CONTINUE) from error
-        except (exceptions.RayTaskError, exceptions.ObjectStoreFullError, exceptions.OutOfDiskError) as error:
-            return Result(None, fault_of(_cause(error), "program"), 0.0, "")
+        except exceptions.RayTaskError as error:  # not the unit's: ours could not run there at all
+            fault = fault_of(getattr(error, "cause", None) or error, "program")
+            return Result(None, replace(fault, message=f"{fault.message} ({_NOT_THERE})"), 0.0, "")
+        except (exceptions.ObjectStoreFullError, exceptions.OutOfDiskError) as error:
+            return Result(None, fault_of(error, "program"), 0.0, "")
         except exceptions.RayError as error:
             return lost(f"{type(error).__name__}: {first_line(error)}", 0.0, "")
         if isinstance(message, bytes):
@@ -199,7 +219,8 @@ class RayPort:
 
     def cancel(self, handle: Any, *, force: bool) -> None:
         """Take the task out of Ray's queue; with `force`, kill its worker."""
-        self._ray.cancel(handle, force=force)
+        if not isinstance(handle, _Unsent):
+            self._ray.cancel(handle, force=force)
 
     def has_home(self, needs: Resources) -> bool:
         """Whether a node that is alive has all this at once."""
@@ -264,9 +285,5 @@ def _serve(order: bytes, hide_gpus: bool) -> Iterator[tuple[str, tuple[str, ...]
     yield attempt_bytes(order, worker)
 
 
+_NOT_THERE = "a worker could not begin the unit: try `mergescale cluster check`"
 _CONTINUE = "look at its logs; the same command continues the run"
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The exception inside a RayTaskError."""
-    return getattr(error, "cause", None) or error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -40,5 +41,5 @@ def test_auto_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     """`auto` on a machine without a Ray cluster says so."""
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)  # whatever else runs here
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", Mock(return_value=set()))
     assert '"auto" names no Ray cluster' in str(refused("auto"))

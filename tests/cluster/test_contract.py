@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,25 @@ def test_units_that_never_fit_are_refused(needs: Resources, executor: Executor) 
     with pytest.raises(ClusterError, match='unit "big" needs') as caught:
         list(executor.run([Unit("big", double, {"number": 1}, needs)]))
     assert caught.value.hint
+
+
+def test_two_runs_at_once_are_refused(executor: Executor) -> None:
+    """A second run while the first is open is an error, not a mixture; the first goes on."""
+    first = executor.run(Unit(str(n), double, {"number": n}) for n in range(3))
+    next(first)
+    with pytest.raises(ClusterError, match="running other units"):
+        list(executor.run([]))
+    assert len(list(first)) == 2
+    assert list(executor.run([])) == []
+
+
+def test_units_that_cannot_be_pickled_are_program_faults(isolated: Executor) -> None:
+    """A payload that cannot leave this process fails once, with the reason; its neighbours run."""
+    units = [Unit("stays", double, {"number": threading.Lock()}), Unit("goes", double, {"number": 1})]
+    outcomes = {outcome.unit_id: outcome for outcome in isolated.run(units)}
+    fault = outcomes["stays"].fault
+    assert fault is not None and fault.kind == "program" and "pickle" in fault.message
+    assert outcomes["goes"].fault is None
 
 
 def test_a_failing_source_of_units_is_heard(executor: Executor) -> None:

@@ -76,8 +76,8 @@ class Driver:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_promptly_and_cleanly(number: signal.Signals, tmp_path: Path) -> None:
-    """After Ctrl-C or SIGTERM nobody waits for units of a minute, no process and no directory is left, variables
-    and handlers are as before, and no warning was raised.
+    """After Ctrl-C or SIGTERM nobody waits for units of a minute; no process or directory is left; variables
+    and handlers are as before; nothing warned.
     """
     driver = Driver(tmp_path)
     driver.wait_for_units()

@@ -51,17 +51,6 @@ def test_no_workers_are_refused() -> None:
         LocalExecutor(0)
 
 
-def test_two_runs_at_once_are_refused() -> None:
-    """A second run while the first is open is an error, not a mixture."""
-    with LocalExecutor(1) as executor:
-        first = executor.run(Unit(str(n), double, {"number": n}) for n in range(3))
-        next(first)
-        with pytest.raises(ClusterError, match="running other units"):
-            executor.run([])
-        assert len(list(first)) == 2
-        assert list(executor.run([])) == []
-
-
 def test_units_in_children_have_one_thread_a_cpu() -> None:
     """A child process tells numeric libraries to use as many threads as the unit has CPUs."""
     with LocalExecutor(2, "process") as executor:
@@ -86,13 +75,6 @@ def test_what_units_print_stays_off_stdout(capfd: pytest.CaptureFixture[str]) ->
         list(executor.run([Unit("u", chatty, {})]))
     out, err = capfd.readouterr()
     assert out == "" and "a line on stdout" in err
-
-
-def test_units_that_cannot_be_pickled_are_program_faults() -> None:
-    """A lambda cannot go to a child: its unit fails once, with the reason."""
-    with LocalExecutor(1, "process") as executor:
-        (outcome,) = executor.run([Unit("u", lambda payload: {}, {})])
-    assert outcome.fault is not None and outcome.fault.kind == "program" and "pickle" in outcome.fault.message
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])

@@ -84,10 +84,11 @@ def first_is_slow(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stuck_on_one_node(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Takes two seconds on any Ray node but the one with this address, where it takes minutes."""
+    """Meets its pair, so that both nodes have one; then takes minutes on the Ray node with this address."""
     import ray
 
     trace(payload)
+    meets(payload)
     time.sleep(300.0 if ray.util.get_node_ip_address() == payload["address"] else 2.0)
     return {}
 
