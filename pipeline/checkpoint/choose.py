@@ -1,4 +1,5 @@
-"""Which files of a model are its weights. Pure: decides on names alone, so a directory and a Hub agree.
+"""Which files of a model are its weights and which go with them. Pure: decides on names alone, so that a
+directory and a Hub repository agree.
 
 Never opens a file. What cannot be read yet is refused with the way to convert it.
 """
@@ -17,6 +18,30 @@ _SUFFIX = ".safetensors"
 _SHARD = re.compile(r".*-\d+-of-\d+\.safetensors")
 _RESAVE = (
     "load it with transformers' from_pretrained and save it with save_pretrained, which writes safetensors"
+)
+#: Files that are copied as they are, as shell patterns of their path in the model.
+COPIED = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "normalizer.json",
+    "tokenizer.model",
+    "tokenizer.model.v*",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+    "*.tiktoken",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/*.jinja",
 )
 #: Formats that are not read yet: a pattern of names, what it is, how to convert it.
 _OTHERS: tuple[tuple[str, str, str], ...] = (

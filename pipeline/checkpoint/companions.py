@@ -15,35 +15,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoint.choose import CONFIG_NAME
+from pipeline.checkpoint.choose import CONFIG_NAME, COPIED
 from pipeline.checkpoint.files import atomic_write, read_json_object
 from pipeline.checkpoint.index import CheckpointIndex
 from pipeline.errors import CheckpointError
 
-#: Files that are copied as they are, as shell patterns of their path in the model.
-COPIED = (
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "normalizer.json",
-    "tokenizer.model",
-    "tokenizer.model.v*",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tekken.json",
-    "*.tiktoken",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "video_preprocessor_config.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "additional_chat_templates/*.jinja",
-)
 TEMPLATES_DIRECTORY = "additional_chat_templates"
 _DTYPE_KEYS = ("dtype", "torch_dtype")
 _BARE = re.compile(r"(\./|[A-Za-z_/])[\w./@-]*")

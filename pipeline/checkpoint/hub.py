@@ -26,8 +26,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
-from pipeline.checkpoint.choose import ADAPTER_NAME, CONFIG_NAME, choose_weights
-from pipeline.checkpoint.companions import COPIED
+from pipeline.checkpoint.choose import ADAPTER_NAME, CONFIG_NAME, COPIED, choose_weights
 from pipeline.checkpoint.files import free_bytes
 from pipeline.checkpoint.header import Header, header_bytes, parse_header
 from pipeline.checkpoint.index import (

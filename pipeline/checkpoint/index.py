@@ -1,16 +1,14 @@
 """A checkpoint as a table: every tensor's name, type, shape, file and byte range, from headers alone.
 
-Finds the model (local directory or Hub repository), reads its config and headers, and checks them against
-each other. Never reads a byte of weights and never writes anything here.
+Reads the config and headers of a local directory and checks them against each other. Never reads a byte of
+weights and never writes anything here.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,6 @@ from pipeline.checkpoint.header import Header, read_header
 from pipeline.checkpoint.layout import INDEX_NAME, SINGLE_NAME, natural_key
 from pipeline.errors import CheckpointError
 from pipeline.values import ModelRef, TensorSpec
-
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 @dataclass(frozen=True)
@@ -59,68 +55,6 @@ class CheckpointIndex:
     files: tuple[FileEntry, ...]
     config: dict[str, Any]
     commit: str | None = None
-
-
-def read_index(ref: ModelRef, *, beside: Path | None = None) -> CheckpointIndex:
-    """Find a model and read its headers. Raises CheckpointError for whatever keeps it from being merged.
-
-    A path is a local directory where one exists: as written, or relative to `beside` (the directory of
-    the config). Otherwise a path of the form `name` or `org/name` is a Hub repository, whose headers are read
-    remotely.
-    """
-    directory = find_directory(ref, beside)
-    if directory is not None:
-        return read_directory(ref, directory)
-    path = Path(os.path.abspath((beside or Path()) / os.path.expanduser(ref.path)))
-    if not _HUB_NAME.fullmatch(ref.path):
-        raise CheckpointError(
-            f'model "{ref}" is not there',
-            where=str(path),
-            expected="a directory with config.json and weights, or a Hub repository org/name",
-            found="nothing",
-            hint=near_directory(path),
-        )
-    from pipeline.checkpoint import hub  # slow to import, and few merges need it
-
-    return hub.read_hub_index(ref, local_hint=near_directory(path))
-
-
-def find_directory(ref: ModelRef, beside: Path | None = None) -> Path | None:
-    """The local directory a reference means, absolute; None if there is none.
-
-    Raises CheckpointError for a file, for a revision of a directory, and if the path means two directories.
-    """
-    if not ref.path:
-        return None
-    written = os.path.expanduser(ref.path)
-    candidates = [Path(os.path.abspath(written))]
-    if beside is not None:
-        candidates.append(Path(os.path.abspath(beside / written)))
-    found = list(dict.fromkeys(path for path in candidates if os.path.lexists(path)))
-    if not found:
-        return None
-    if len(found) == 2 and not os.path.samefile(*found):
-        raise CheckpointError(
-            f'"{ref.path}" means two places: one from where you are, one beside the config',
-            where=str(found[0]),
-            found=str(found[1]),
-            hint="write an absolute path",
-        )
-    if not found[0].is_dir():
-        raise CheckpointError(
-            f'model "{ref}" is a file or a broken link, not a directory',
-            where=str(found[0]),
-            expected="a directory with config.json and weights",
-            hint="give the directory that holds the file",
-        )
-    if ref.revision is not None:
-        raise CheckpointError(
-            f'model "{ref}" is a local directory, which has no revisions',
-            where=str(found[0]),
-            found=f"revision {ref.revision}",
-            hint="leave the revision out, or check that revision out into a directory",
-        )
-    return found[0]
 
 
 def read_directory(ref: ModelRef, directory: Path, *, commit: str | None = None) -> CheckpointIndex:
@@ -259,15 +193,3 @@ def _check_weight_map(
             found=f"{len(tensors)} tensors",
             hint=hint,
         )
-
-
-def near_directory(path: Path) -> str:
-    """A hint naming the directory that was probably meant, or the part of the path that is not there."""
-    parent = path.parent
-    if not os.path.isdir(parent):
-        return f"check the path: {parent} is not there either"
-    known = [name for name in list_names(parent) if os.path.isdir(parent / name)]
-    close = get_close_matches(path.name, known, n=3, cutoff=0.6)
-    if close:
-        return f"did you mean {' or '.join(str(parent / name) for name in close)}?"
-    return f"check the path: {parent} holds no directory of that name"

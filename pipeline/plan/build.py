@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoint.index import CheckpointIndex, read_index
+from pipeline.checkpoint.index import CheckpointIndex
 from pipeline.checkpoint.layout import ShardLayout, lay_out, natural_key
+from pipeline.checkpoint.locate import read_index
 from pipeline.config.load import fingerprint, to_dict
 from pipeline.config.merge import MergeConfig
 from pipeline.errors import ConfigError

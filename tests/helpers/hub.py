@@ -105,7 +105,7 @@ def ask(endpoint: str, home: Path, *requests: dict[str, Any], **environment: str
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     from pipeline.checkpoint.hub import fetch_weights
-    from pipeline.checkpoint.index import read_index
+    from pipeline.checkpoint.locate import read_index
     from pipeline.errors import CheckpointError
     from pipeline.values import ModelRef
 

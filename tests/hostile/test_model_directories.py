@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.checkpoint.index import read_index
+from pipeline.checkpoint.locate import read_index
 from pipeline.errors import CheckpointError
 from pipeline.values import ModelRef
 from tests.helpers.models import INDEX_NAME, write_model

@@ -24,7 +24,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pipeline.config": ("pipeline.values", "pipeline.errors", "pipeline.methods"),
     "pipeline.plan": (
         "pipeline.values", "pipeline.errors", "pipeline.machine", "pipeline.config", "pipeline.methods",
-        "pipeline.checkpoint.index", "pipeline.checkpoint.layout",
+        "pipeline.checkpoint.index", "pipeline.checkpoint.locate", "pipeline.checkpoint.layout",
     ),
     "pipeline.work": (
         "pipeline.values", "pipeline.errors", "pipeline.methods", "pipeline.checkpoint", "pipeline.plan.plan",

@@ -16,7 +16,8 @@ from pipeline.checkpoint.companions import (
     with_dtype,
     write_companions,
 )
-from pipeline.checkpoint.index import CheckpointIndex, read_index
+from pipeline.checkpoint.index import CheckpointIndex
+from pipeline.checkpoint.locate import read_index
 from pipeline.errors import CheckpointError
 from pipeline.values import ModelRef
 from tests.helpers.models import write_model

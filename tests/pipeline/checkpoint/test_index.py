@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.checkpoint.index import CheckpointIndex, read_index
+from pipeline.checkpoint.index import CheckpointIndex
+from pipeline.checkpoint.locate import read_index
 from pipeline.values import ModelRef
 from tests.helpers.models import INDEX_NAME, read_tensors, write_model
 

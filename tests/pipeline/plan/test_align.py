@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.checkpoint.index import CheckpointIndex, read_index
+from pipeline.checkpoint.index import CheckpointIndex
+from pipeline.checkpoint.locate import read_index
 from pipeline.errors import CheckpointError
 from pipeline.plan.align import align, promote
 from pipeline.values import DTYPES, ModelRef
