@@ -7,12 +7,14 @@ notice a dead host. Ray reads much of this when it is imported, so this module m
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,8 @@ from cluster.attempt import THREAD_VARIABLES
 
 # Sockets below the temporary directory must stay under 107 bytes; Ray adds about 70 of its own.
 LONGEST_PARENT = 30
+PREFIX = "mscale-"
+SWEEP_AFTER_S = 300.0
 
 # Variables that ray.init sets in the driver and leaves behind.
 RAYS_OWN_VARIABLES = ("PYTHONBREAKPOINT", "RAY_CLIENT_MODE")
@@ -59,6 +63,7 @@ class Surroundings:
         self.temp_dir = ""
         self._saved: dict[str, str | None] = {}
         self._sigterm: Any = None
+        self._lock: int | None = None
 
     def remember(self, names: Iterable[str] = RAYS_OWN_VARIABLES) -> None:
         """Note what `restore` will put back: these variables, and the SIGTERM handler that Ray replaces."""
@@ -71,7 +76,10 @@ class Surroundings:
         variables = _variables()
         self.remember((*RAYS_OWN_VARIABLES, *variables))
         os.environ.update(variables)
-        self.temp_dir = tempfile.mkdtemp(prefix="mscale-", dir=_short_directory())
+        parent = _short_directory()
+        _sweep(Path(parent))
+        self.temp_dir = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+        self._lock = _locked(Path(self.temp_dir))
         return self.temp_dir
 
     def restore(self) -> None:
@@ -84,6 +92,9 @@ class Surroundings:
         if self.temp_dir:
             shutil.rmtree(self.temp_dir, ignore_errors=True)
             self.temp_dir = ""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 @contextmanager
@@ -115,6 +126,32 @@ def _variables() -> dict[str, str]:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would upload the working directory
         "RAY_DEDUP_LOGS": "0",
     }
+
+
+def _locked(directory: Path) -> int | None:
+    """A descriptor that holds the directory's lock until it is closed; None if another process has it."""
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sweep(parent: Path) -> None:
+    """Remove temporary directories whose process was killed: ours, old enough, and nobody has their lock."""
+    for directory in parent.glob(f"{PREFIX}*"):
+        try:
+            found = directory.stat()
+            if found.st_uid != os.getuid() or time.time() - found.st_mtime < SWEEP_AFTER_S:
+                continue
+            lock = _locked(directory)
+        except OSError:  # somebody else is removing it
+            continue
+        if lock is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+            os.close(lock)
 
 
 def _short_directory() -> str:

@@ -105,6 +105,25 @@ def test_surroundings_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dict(os.environ) == before and not directory.exists()
 
 
+def test_what_a_killed_driver_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old directories that nobody holds are removed; held, young and foreign ones stay."""
+    monkeypatch.setattr("cluster.surroundings._short_directory", lambda: str(tmp_path))
+    living, old = Surroundings(), time.time() - 3600
+    for name in ("mscale-dead", "mscale-young", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log").touch()
+    held = Path(living.prepare())
+    for path in (held, tmp_path / "mscale-dead", tmp_path / "other"):
+        os.utime(path, (old, old))
+    newcomer = Surroundings()
+    newcomer.prepare()
+    assert not (tmp_path / "mscale-dead").exists()
+    assert held.exists() and (tmp_path / "mscale-young").exists() and (tmp_path / "other" / "log").exists()
+    newcomer.restore()
+    living.restore()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mscale-young", "other"]
+
+
 def test_a_token_the_user_chose_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """An explicit token of the environment is used; without one each process has its own."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
