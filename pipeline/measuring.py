@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.fold import fold, unpack
-
 from pipeline.methods import load_method
 from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
 from pipeline.plan.plan import Group, MergePlan, Piece, UnitPlan

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from cluster.fold import fold
 from torch import Tensor
 
+from cluster.fold import fold
 from pipeline.methods.contract import Block, Method, Partial, Round, Scope, Totals
 from pipeline.work.lanes import CpuLane
 from pipeline.work.reading import Load

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 import xxhash
-from cluster.fold import fold, pack
 
+from cluster.fold import fold, pack
 from pipeline.errors import CheckpointError
 from pipeline.methods import load_method
 from pipeline.methods.contract import Partial, Scope
