@@ -47,6 +47,16 @@ def test_l1_keeps_the_norm() -> None:
     assert torch.allclose(sparse["expectation"], sparse[False] * 5, rtol=1e-15)
 
 
+@pytest.mark.parametrize("rescale", [False, True, "l1", "expectation"])
+def test_density_zero_removes_the_expert(rescale: bool | str) -> None:
+    """An expert of which nothing survives adds nothing, however survivors are rescaled."""
+    method = load_method("dare_linear")
+    (given,) = tensors("random", torch.float32, experts=1)
+    knobs = resolve(method, 1, weight=1.0, density=0.0, rescale=rescale)
+    assert given.base_N is not None
+    assert torch.equal(merge_one(method, given.base_N, given.experts_EN, knobs), given.base_N)
+
+
 def test_seed_model_and_tensor_choose_the_mask() -> None:
     """Another seed or another model loses other entries; the same model listed under another position loses
     the same.

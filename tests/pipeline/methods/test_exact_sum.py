@@ -43,6 +43,14 @@ def test_no_bit_is_lost(dtype: torch.dtype) -> None:
             assert after * UNIT == exactly(values_N[kept_N.bool()])
 
 
+def test_one_small_number_among_large_ones() -> None:
+    """A row of the largest mantissas and one number any distance below them loses no bit of either."""
+    for distance in range(40):
+        values_N = torch.full((8192,), 2.0 - 2**-23)
+        values_N[5] = 2.0**-distance * (1 + 2**-23)
+        assert norms_(values_N.clone(), torch.ones_like(values_N))[0] * UNIT == exactly(values_N)
+
+
 def test_largest_rows_are_exact() -> None:
     """Rows full of the largest mantissas, next to the smallest that are summed with them, are exact."""
     values_N = torch.full((3 * 8192,), 2.0 - 2**-23)
