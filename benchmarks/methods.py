@@ -93,11 +93,13 @@ def run(method: Method, chosen: dict[str, Any], blocks: list[Block]) -> dict[str
     times = {}
     while (round_ := method.next_round(knobs, totals)) is not None:
         began = time.thread_time_ns()
-        partials = [
-            method.measure(round_, block, knobs, totals, earlier)
-            for block, earlier in zip(blocks, before, strict=True)
-        ]
-        folded = {name: np.sum([part[name] for part in partials], axis=0) for name in partials[0]}
+        partials = []
+        folded: Partial = {}
+        for block, earlier in zip(blocks, before, strict=True):
+            part = method.measure(round_, block, knobs, totals, earlier)
+            for name, array in part.items():
+                folded[name] = np.add(folded[name], array, out=folded[name]) if name in folded else array
+            partials.append({name: array.copy() for name, array in part.items()} if round_.scan else {})
         times[round_.name] = (time.thread_time_ns() - began) / numel
         if round_.scan:
             for i, earlier in enumerate(before):

@@ -20,6 +20,7 @@ What is known lives in a small state (plain ints and lists), one number a slot:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,7 @@ def settle(
         coarse = not folded["fine"]
     else:
         coarse = False
-    found = [_settle_digit(state, slot, counts[slot]) for slot in range(len(counts))]
+    found = [_settle_digit(state, slot, counts[slot], coarse) for slot in range(len(counts))]
     # A bfloat16 has no bits below the first digit, so the digits that are left are known to be zero.
     known = state["digits"] if coarse else state["known"] + 1
     pattern, wanted, count = (list(column) for column in zip(*found, strict=True))
@@ -117,21 +118,16 @@ def keep_(delta_N: Tensor, state: State, slot: int, before: Partial, out_N: Tens
     """
     import torch
 
-    pattern, wanted, found = (state[name][slot] for name in ("pattern", "wanted", "found"))
+    pattern = state["pattern"][slot]
     threshold = pattern_value(pattern, 2 * state["digits"])
+    equals = _equals_kept(delta_N, state, slot, before, out_N)
     torch.abs(delta_N, out=out_N)
-    if wanted == found:
+    if equals == math.inf:
         return out_N.ge_(threshold)
-    left = _left(state, slot, before)
-    if left <= 0:
-        return out_N.gt_(threshold)
-    # Ones are counted: a sum without rounding.
-    equal = int(out_N.eq_(threshold).sum(dtype=torch.float64))
-    torch.abs(delta_N, out=out_N)
-    if equal <= left:
-        return out_N.ge_(threshold)
-    places = indices_between(magnitude_bits_(delta_N.clone()), pattern, pattern + 1)
-    out_N.gt_(threshold)[places[:left]] = 1.0
+    out_N.gt_(threshold)
+    if equals:
+        places = indices_between(magnitude_bits_(delta_N.clone()), pattern, pattern + 1)
+        out_N[places[: int(equals)]] = 1.0
     return out_N
 
 
@@ -139,24 +135,33 @@ def trim_(delta_N: Tensor, state: State, slot: int, before: Partial, scratch_N: 
     """Set what is not kept to zero, in place, and return the delta; `scratch_N` has its dtype and shape."""
     import torch
 
-    pattern, wanted, found = (state[name][slot] for name in ("pattern", "wanted", "found"))
-    equals_stay, equals_go = wanted == found, _left(state, slot, before) <= 0
-    simple = delta_N.dtype in (torch.float32, torch.float64) and not state["broken"][slot]
-    if not (simple and wanted and (equals_stay or equals_go)):
-        return delta_N.mul_(keep_(delta_N, state, slot, before, scratch_N))
-    # One pass instead of three. Not for NaNs: some releases of torch lose them where they vectorise.
-    above = pattern - 1 if equals_stay else pattern
-    if above < 0:
+    pattern, wanted = state["pattern"][slot], state["wanted"][slot]
+    if pattern == 0:
         return delta_N
-    return torch.hardshrink(delta_N, pattern_value(above, 2 * state["digits"]), out=delta_N)
+    # One pass instead of three. Not for NaNs: some releases of torch lose them where they vectorise.
+    if delta_N.dtype in (torch.float32, torch.float64) and not state["broken"][slot] and wanted:
+        equals = _equals_kept(delta_N, state, slot, before, scratch_N)
+        if equals in (0, math.inf):
+            above = pattern - 1 if equals else pattern
+            return torch.hardshrink(delta_N, pattern_value(above, 2 * state["digits"]), out=delta_N)
+    return delta_N.mul_(keep_(delta_N, state, slot, before, scratch_N))
 
 
-def _left(state: State, slot: int, before: Partial) -> int:
-    """How many entries equal to the threshold are still to be kept in this block and later ones."""
-    wanted = int(state["wanted"][slot])
-    if wanted in (0, state["found"][slot]):
-        return wanted
-    return wanted - int(before[TIES.name][slot])
+def _equals_kept(delta_N: Tensor, state: State, slot: int, before: Partial, scratch_N: Tensor) -> float:
+    """How many entries of this block that equal the threshold are kept; infinity for all of them."""
+    import torch
+
+    wanted, found = state["wanted"][slot], state["found"][slot]
+    if wanted == found:
+        return math.inf
+    left = wanted - int(before[TIES.name][slot])
+    if left <= 0:
+        return 0
+    threshold = pattern_value(state["pattern"][slot], 2 * state["digits"])
+    ones_N = torch.abs(delta_N, out=scratch_N).eq_(threshold)
+    # Ones are counted, which fp32 does without rounding up to 2^24.
+    count = ones_N.sum(dtype=torch.float32 if ones_N.numel() <= 1 << 24 else torch.float64)
+    return math.inf if int(count) <= left else left
 
 
 def _resolved(state: State, slot: int) -> bool:
@@ -171,7 +176,7 @@ def _has_cut(state: State) -> bool:
     return any(0 < wanted < found for wanted, found in pairs)
 
 
-def _settle_digit(state: State, slot: int, counts: NDArray[np.int64]) -> tuple[int, int, int]:
+def _settle_digit(state: State, slot: int, counts: NDArray[np.int64], coarse: bool) -> tuple[int, int, int]:
     """(pattern, wanted, found) with one more digit known, from how often each value of the digit occurs."""
     pattern, wanted = state["pattern"][slot], state["wanted"][slot]
     if state["known"] and _resolved(state, slot):
@@ -181,9 +186,9 @@ def _settle_digit(state: State, slot: int, counts: NDArray[np.int64]) -> tuple[i
         return (1 << (shift + _DIGIT - 1)) - 1, 0, 0
     at_least = counts[::-1].cumsum()
     place = int(np.searchsorted(at_least, wanted))
-    if place == len(counts):  # an empty scope
-        return 0, 0, 0
     digit = len(counts) - 1 - place
+    if digit < 0 or (coarse and digit == 0):  # fewer than k entries are not zero: all of them are kept
+        return 0, 0, 0
     here = int(counts[digit])
     return pattern | digit << shift, wanted - int(at_least[place]) + here, here
 
@@ -210,7 +215,8 @@ def _next_digits(delta_N: Tensor, state: State, slot: int) -> Tensor:
     if _resolved(state, slot):
         return bits_N[:0]
     shift, low = _DIGIT * (state["digits"] - 1 - state["known"]), state["pattern"][slot]
-    agreeing = indices_between(bits_N, low, low + (1 << (shift + _DIGIT)))
+    # Zeros are never wanted, and may be many.
+    agreeing = indices_between(bits_N, max(low, 1), low + (1 << (shift + _DIGIT)))
     return bits_N[agreeing].sub_(low).bitwise_right_shift_(shift)
 
 
