@@ -85,7 +85,7 @@ METHOD = Method(
     name="ties",
     title="Trim, elect signs, merge: the mean of the experts that agree in sign",
     source="Yadav et al., TIES-Merging, arXiv 2306.01708",
-    traits=Traits(base="required", cost_ns=11.0),
+    traits=Traits(base="required", cost_ns=9.0),
     knobs=(
         switches.weight(),
         switches.density("share of each delta that is kept, largest magnitudes first", paper=0.2),
