@@ -72,6 +72,11 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:
+        if debug:
+            raise
+        click.echo(f"error: {error}\n  hint:     --debug shows where it happened", err=True)
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: finished work is kept; the same command continues", err=True)
         sys.exit(130)

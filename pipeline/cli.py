@@ -51,15 +51,17 @@ def merge(config: str, out: Path, dry_run: bool, **options: Any) -> None:
     by the same command.
     """
     from pipeline.machine import cores
-    from pipeline.run import run_merge, with_local_weights
-    from pipeline.staging import check_output
+    from pipeline.output import absolute, check_output
+    from pipeline.run import run_merge
+    from pipeline.staging import clear_leftovers
 
     plan = _plan(config, **options)
-    done = check_output(plan, out, options["fresh"])
+    done = check_output(plan, absolute(out), options["fresh"])
     if dry_run:
         _print_plan(plan, as_json=False)
         return
     if done is not None:
+        clear_leftovers(absolute(out))
         say(f"{out}: this merge is done already; nothing to do")
         click.echo(str(out))
         return
@@ -67,7 +69,7 @@ def merge(config: str, out: Path, dry_run: bool, **options: Any) -> None:
     chosen = start_executor(options["executor"], options["address"], options["workers"], here=here)
     with chosen as executor:
         manifest = run_merge(
-            with_local_weights(plan),
+            plan,
             out,
             executor,
             fresh=options["fresh"],

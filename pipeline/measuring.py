@@ -7,13 +7,13 @@ The driver's side of measure -> fold -> settle: it adds integers and never sees 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.fold import fold, unpack
+from cluster.fold import exclusive_scan, fold, unpack
 from pipeline.methods import load_method
-from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
+from pipeline.methods.contract import Partial, Round, Scope, Totals
 from pipeline.plan.plan import Group, MergePlan, Piece, UnitPlan
 from pipeline.staging import Staging
 from pipeline.work.orders import PieceOrder, UnitOrder
@@ -35,6 +35,22 @@ class Settled:
         return self.sums.get((piece.tensor, piece.start), {})
 
 
+@dataclass
+class _Measured:
+    """What one round has measured of one group: the sum of all partials, and a scan's own by piece."""
+
+    folded: Partial = field(default_factory=dict)
+    by_piece: dict[str, Partial] = field(default_factory=dict)
+
+    def take(self, partials: Mapping[str, bytes], scan: bool) -> None:
+        """Add one unit's packed partials; only sums are kept, unless each piece's own will be asked for."""
+        for key, data in partials.items():
+            partial = unpack(data)
+            self.folded = fold(self.folded, partial) if self.folded else partial
+            if scan:
+                self.by_piece[key] = partial
+
+
 def settle_groups(plan: MergePlan, staging: Staging, run_units: RunUnits) -> dict[int, Settled]:
     """Run every group's rounds, all groups at once, and return what was settled by group number.
 
@@ -42,7 +58,6 @@ def settle_groups(plan: MergePlan, staging: Staging, run_units: RunUnits) -> dic
     """
     method = load_method(plan.config.merge_method)
     settled = {number: Settled() for number in range(len(plan.groups))}
-    units = {number: [unit for unit in plan.units if unit.group == number] for number in settled}
     while True:
         asking = {
             number: round_
@@ -51,24 +66,58 @@ def settle_groups(plan: MergePlan, staging: Staging, run_units: RunUnits) -> dic
         }
         if not asking:
             return settled
-        orders = [
-            (unit, _order(plan, staging, unit, settled[number], round_))
-            for number, round_ in asking.items()
-            for unit in units[number]
-        ]
-        results = _results(
-            orders, staging, run_units, "/".join(sorted({round_.name for round_ in asking.values()}))
-        )
+        measured = _measure(plan, staging, run_units, settled, asking)
         for number, round_ in asking.items():
-            mine = [order.id for unit, order in orders if unit.group == number]
-            _settle(
-                method,
-                plan,
-                plan.groups[number],
-                settled[number],
-                round_,
-                [results[order_id] for order_id in mine],
-            )
+            known, group = settled[number], plan.groups[number]
+            if round_.scan:
+                _note_sums(plan, group, known, measured[number])
+                known.scans = (*known.scans, round_)
+            scope = Scope(group.numel)
+            folded = measured[number].folded
+            known.totals = method.settle(round_, folded, group.knobs, known.totals, scope)
+
+
+def _measure(
+    plan: MergePlan,
+    staging: Staging,
+    run_units: RunUnits,
+    settled: Mapping[int, Settled],
+    asking: Mapping[int, Round],
+) -> dict[int, _Measured]:
+    """One round of every group that asks for one; results are folded as they come and kept for a resume."""
+    measured = {number: _Measured() for number in asking}
+    todo: list[tuple[UnitPlan, UnitOrder]] = []
+    group_of: dict[str, int] = {}
+    for unit in plan.units:
+        if unit.group is None or unit.group not in asking:
+            continue
+        order = _order(plan, staging, unit, settled[unit.group], asking[unit.group])
+        held = staging.load_partials(order.id)
+        if held is None:
+            todo.append((unit, order))
+            group_of[order.id] = unit.group
+        else:
+            packed = {key: b64decode(data) for key, data in held["partials"].items()}
+            measured[unit.group].take(packed, asking[unit.group].scan)
+    label = "/".join(sorted({round_.name for round_ in asking.values()}))
+    for order_id, value in run_units(todo, f"measuring {label}"):
+        text = {key: b64encode(data).decode() for key, data in value["partials"].items()}
+        staging.save_partials(order_id, {**value, "partials": text})
+        number = group_of[order_id]
+        measured[number].take(value["partials"], asking[number].scan)
+    return measured
+
+
+def _note_sums(plan: MergePlan, group: Group, known: Settled, measured: _Measured) -> None:
+    """Give each piece of the group the sum of a scan's partials over the pieces before it."""
+    members = set(group.tensors)
+    pieces = sorted(
+        (piece for unit in plan.units for piece in unit.pieces if piece.tensor in members),
+        key=lambda piece: (piece.tensor, piece.start),
+    )
+    names = [f"{plan.tensors[piece.tensor].spec.name}[{piece.start}:{piece.stop}]" for piece in pieces]
+    for piece, sums in zip(pieces, exclusive_scan([measured.by_piece[name] for name in names]), strict=True):
+        known.sums[piece.tensor, piece.start] = {**known.before(piece), **sums}
 
 
 def _order(plan: MergePlan, staging: Staging, unit: UnitPlan, known: Settled, round_: Round) -> UnitOrder:
@@ -87,45 +136,3 @@ def _order(plan: MergePlan, staging: Staging, unit: UnitPlan, known: Settled, ro
         round=round_,
         scans=known.scans,
     )
-
-
-def _results(
-    orders: Sequence[tuple[UnitPlan, UnitOrder]], staging: Staging, run_units: RunUnits, label: str
-) -> dict[str, dict[str, Partial]]:
-    """Partials by order id and piece key, from the work directory where they lie there already."""
-    held = {order.id: staging.load_partials(order.id) for _, order in orders}
-    todo = [(unit, order) for unit, order in orders if held[order.id] is None]
-    for order_id, value in run_units(todo, f"measuring {label}"):
-        packed = {key: b64encode(data).decode() for key, data in value["partials"].items()}
-        held[order_id] = {**value, "partials": packed}
-        staging.save_partials(order_id, held[order_id] or {})
-    return {
-        order_id: {key: unpack(b64decode(data)) for key, data in (value or {})["partials"].items()}
-        for order_id, value in held.items()
-    }
-
-
-def _settle(
-    method: Method,
-    plan: MergePlan,
-    group: Group,
-    known: Settled,
-    round_: Round,
-    results: Sequence[dict[str, Partial]],
-) -> None:
-    """Fold one group's partials, keep a scan's running sums, and let the method settle."""
-    folded: Partial = {}
-    if round_.scan:
-        by_piece = {key: partial for partials in results for key, partial in partials.items()}
-        members = set(group.tensors)
-        pieces = [piece for unit in plan.units for piece in unit.pieces if piece.tensor in members]
-        for piece in sorted(pieces, key=lambda piece: (piece.tensor, piece.start)):
-            partial = by_piece[f"{plan.tensors[piece.tensor].spec.name}[{piece.start}:{piece.stop}]"]
-            sums = folded or {key: array * 0 for key, array in partial.items()}
-            known.sums[piece.tensor, piece.start] = {**known.before(piece), **sums}
-            folded = fold(folded, partial) if folded else partial
-        known.scans = (*known.scans, round_)
-    else:
-        for partial in (partial for partials in results for partial in partials.values()):
-            folded = fold(folded, partial) if folded else partial
-    known.totals = method.settle(round_, folded, group.knobs, known.totals, Scope(group.numel))

@@ -20,13 +20,16 @@ from pipeline.checkpoint.hub import fetch_weights
 from pipeline.checkpoint.manifest import Manifest
 from pipeline.errors import MergescaleError, UnitError
 from pipeline.measuring import Settled, settle_groups
+from pipeline.output import absolute, check_output
 from pipeline.plan.cost import INTERPRETER_BYTES, raw_bytes
 from pipeline.plan.plan import MergePlan, UnitPlan
 from pipeline.publishing import furnish
-from pipeline.staging import Staging, check_output, clear_leftovers, explain
+from pipeline.staging import Staging, clear_leftovers, explain
 from pipeline.work.entry import run_unit
 from pipeline.work.orders import PieceOrder, UnitOrder
 from pipeline.work.seal import intact, seal
+
+_SLOW_BYTES_PER_S = 20e6
 
 
 def run_merge(
@@ -44,28 +47,32 @@ def run_merge(
     RunError when work failed (what is finished is kept), CheckpointError when tensors that must be equal are
     not.
     """
-    out = Path(out)
+    out = absolute(out)
     done = check_output(plan, out, fresh)
     if done is not None:
         clear_leftovers(out)
         return done
+    plan = with_local_weights(plan)
     began = perf_counter()
     try:
         staging = Staging(plan, out, fresh)
     except OSError as error:
         raise explain(error, str(out)) from error
     try:
+        if staging.done is not None:
+            staging.discard()
+            return staging.done
         run = _Run(plan, staging, executor, show_progress)
         settled = settle_groups(plan, staging, run.measure)
         run.merge(settled)
         digests = run.seal()
         manifest = furnish(plan, staging, digests, executor, perf_counter() - began)
         publish(staging.model, out, replace=fresh)
+        staging.discard()
     except OSError as error:
         raise explain(error, str(staging.root)) from error
     finally:
         staging.ledger.close()
-    staging.discard()
     return manifest
 
 
@@ -146,7 +153,9 @@ class _Run:
         )
 
     def _unit(self, unit: UnitPlan, order: UnitOrder) -> Unit:
-        return Unit(order.id, run_unit, {"order": order}, self.resources, unit.expected_s)
+        # Storage may be far slower than planned: a new attempt is for lost workers, not for slow disks.
+        patient_s = max(unit.expected_s, (unit.read_bytes + unit.write_bytes) / _SLOW_BYTES_PER_S)
+        return Unit(order.id, run_unit, {"order": order}, self.resources, patient_s)
 
     def _outcomes(
         self, units: Iterable[Unit], total_bytes: int, label: str, size_bytes: dict[str, int]
@@ -165,24 +174,38 @@ class _Run:
     def _kept(self) -> set[str]:
         """Units of an earlier run whose bytes on disk still have the digests their receipts name."""
         receipts = self.staging.ledger.done
-        held = [unit for unit in self.plan.units if unit.id in receipts]
-        return {
-            unit.id
-            for unit in held
-            if intact(self.plan, unit, receipts[unit.id]["digests"], self.staging.model)
-        }
+        held = {unit.id: unit for unit in self.plan.units if unit.id in receipts}
+        units = (
+            Unit(f"check-{unit.id}", intact, {"pieces": self._laid_down(unit, receipts[unit.id]["digests"])})
+            for unit in held.values()
+        )
+        sizes = {f"check-{unit.id}": unit.write_bytes for unit in held.values()}
+        kept = set()
+        if held:
+            for outcome in self._outcomes(units, sum(sizes.values()), "checking finished work", sizes):
+                assert outcome.value is not None
+                if outcome.value["intact"]:
+                    kept.add(outcome.unit_id.removeprefix("check-"))
+        return kept
+
+    def _laid_down(self, unit: UnitPlan, digests: dict[str, str]) -> list[tuple[str, int, int, str]]:
+        """(path, first byte, end byte, digest) of every piece of a finished unit."""
+        found = []
+        for piece in unit.pieces:
+            tensor = self.plan.tensors[piece.tensor]
+            size = tensor.spec.dtype.size_bytes
+            start, stop = (tensor.start_byte + index * size for index in (piece.start, piece.stop))
+            digest = digests.get(f"{tensor.spec.name}[{piece.start}:{piece.stop}]", "")
+            found.append((str(self.staging.model / tensor.file), start, stop, digest))
+        return found
 
     def _pieces_by_file(self) -> dict[str, list[tuple[int, int, str]]]:
         """Per output file: (first byte, end byte, digest) of every piece, in file order."""
         found: dict[str, list[tuple[int, int, str]]] = {shard.name: [] for shard in self.plan.shards}
         for unit in self.plan.units:
             digests = self.staging.ledger.done[unit.id]["digests"]
-            for piece in unit.pieces:
-                tensor = self.plan.tensors[piece.tensor]
-                size = tensor.spec.dtype.size_bytes
-                key = f"{tensor.spec.name}[{piece.start}:{piece.stop}]"
-                start, stop = (tensor.start_byte + index * size for index in (piece.start, piece.stop))
-                found[tensor.file].append((start, stop, digests[key]))
+            for path, start, stop, digest in self._laid_down(unit, digests):
+                found[Path(path).name].append((start, stop, digest))
         return {name: sorted(pieces) for name, pieces in found.items()}
 
 

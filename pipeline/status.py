@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from cluster.ledger import is_held, read_ledger
 from pipeline.checkpoint.manifest import MANIFEST_NAME, read_manifest
 from pipeline.errors import InputError
-from pipeline.staging import work_directory
+from pipeline.output import LEDGER_NAME, absolute, read_plan_file, work_directory
 
 
 def merge_status(out: Path) -> dict[str, Any]:
@@ -17,14 +16,14 @@ def merge_status(out: Path) -> dict[str, Any]:
 
     Raises InputError when something that is not ours lies there.
     """
-    work = work_directory(out)
-    plan = json.loads((work / "plan.json").read_bytes()) if (work / "plan.json").is_file() else None
+    work = work_directory(absolute(out))
+    plan = read_plan_file(work)
     manifest = read_manifest(out) if (out / MANIFEST_NAME).is_file() else None
     if plan is not None and (manifest is None or manifest.fingerprint != plan["fingerprint"]):
-        receipts = read_ledger(work / "receipts.jsonl")
+        receipts = read_ledger(work / LEDGER_NAME)
         merged = [receipt for receipt in receipts.values() if "digests" in receipt]
         return {
-            "state": "running" if is_held(work / "receipts.jsonl") else "interrupted",
+            "state": "running" if is_held(work / LEDGER_NAME) else "interrupted",
             "out": str(out),
             "work_directory": str(work),
             "method": plan["method"],
@@ -43,7 +42,7 @@ def merge_status(out: Path) -> dict[str, Any]:
             "model_digest": manifest.model_digest,
             "seconds": manifest.timings["seconds"],
         }
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             "this is not the output of a merge",
             where=str(out),

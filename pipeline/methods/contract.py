@@ -122,6 +122,10 @@ def no_settle(round_: Round, folded: Partial, knobs: Knobs, totals: Totals, scop
     raise AssertionError(f"a method without rounds was asked to settle {round_.name}")
 
 
+def no_check(knobs: Knobs, tensor: str) -> None:
+    """`check` of a method whose knobs are right whenever each of them is."""
+
+
 def tensor_scope(knobs: Knobs) -> Literal["tensor", "model"]:
     """`scope` of a method whose totals are about each tensor alone."""
     return "tensor"
@@ -135,6 +139,7 @@ class Method:
     measure(round, block, knobs, totals, before)       a block's partial for that round
     settle(round, folded, knobs, totals, scope)        new totals, given the sum of all partials
     apply(block, knobs, totals, before)                the merged elements, shape (N,), in the compute dtype
+    check(knobs, tensor)                               raises ConfigError for knobs that are wrong together
     scope(knobs)                                       what totals are about: each "tensor" or the "model"
     `totals` starts as {} and `before` is {} until a `scan` round has run; it then holds, per array of that
     round, the sum over the blocks that precede this one (in the tensor; in the model's tensor order under
@@ -151,6 +156,7 @@ class Method:
     measure: Callable[[Round, Block, Knobs, Totals, Partial], Partial] = no_measure
     settle: Callable[[Round, Partial, Knobs, Totals, Scope], Totals] = no_settle
     scope: Callable[[Knobs], Literal["tensor", "model"]] = tensor_scope
+    check: Callable[[Knobs, str], None] = no_check
     notes: tuple[str, ...] = field(default=())
 
     def knob(self, name: str) -> Knob | None:

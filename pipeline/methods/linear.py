@@ -19,7 +19,7 @@ def apply(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Tensor
     """sum_e w_e x_e, divided by sum_e w_e if `normalize`. Shape (N,), in the compute dtype.
 
     Summed in fp32 (fp64 for fp64) in expert order and rounded once, also when the compute dtype is fp16 or
-    bf16. Raises ConfigError where normalised weights add up to zero.
+    bf16.
     """
     import torch
 
@@ -31,19 +31,21 @@ def apply(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Tensor
             total_N.add_(torch.mul(expert_N, weight, out=work_N))
         else:
             total_N.add_(work_N.copy_(expert_N).mul_(weight))
-    if knobs["normalize"]:
-        divisor = sum(knobs["weight"])
-        if divisor == 0:
-            raise ConfigError(
-                "the weights of a linear merge add up to zero, so they cannot be normalised",
-                where=f'tensor "{block.tensor}"',
-                expected="weights with a sum other than zero",
-                found=f"weights {list(knobs['weight'])}",
-                hint="change a weight, or set normalize: false",
-            )
-        if divisor != 1.0:
-            total_N.div_(divisor)
+    if knobs["normalize"] and (divisor := sum(knobs["weight"])) != 1.0:
+        total_N.div_(divisor)
     return canonical_nan_(total_N.to(experts_EN.dtype))
+
+
+def check(knobs: Knobs, tensor: str) -> None:
+    """Raise ConfigError where normalised weights add up to zero."""
+    if knobs["normalize"] and sum(knobs["weight"]) == 0:
+        raise ConfigError(
+            "the weights of a linear merge add up to zero, so they cannot be normalised",
+            where=f'tensor "{tensor}"',
+            expected="weights with a sum other than zero",
+            found=f"weights {list(knobs['weight'])}",
+            hint="change a weight, or set normalize: false",
+        )
 
 
 METHOD = Method(
@@ -62,6 +64,7 @@ METHOD = Method(
         Knob("normalize", "bool", "divide by the sum of the weights", default=True),
     ),
     apply=apply,
+    check=check,
     notes=(
         "sums are kept in float32 even with dtype: float16 or bfloat16, and rounded once, as in mergekit",
     ),

@@ -12,6 +12,8 @@ from pipeline.values import DTYPES, DType
 #: Buffers that some library versions store and others recompute; dropped unless every model has them.
 _OPTIONAL_SUFFIXES = ("rotary_emb.inv_freq",)
 _TIED_NAMES = ("lm_head.weight",)
+#: Parts of the names that architectures give their input embedding.
+_EMBEDDINGS = ("embed", "wte")
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,25 @@ def _droppable(indexes: Sequence[CheckpointIndex]) -> tuple[set[str], tuple[str,
     anywhere = set.union(*(set(index.tensors) for index in indexes))
     optional = {name for name in anywhere - everywhere if name.endswith(_OPTIONAL_SUFFIXES)}
     tied = all(index.config.get("tie_word_embeddings") for index in indexes)
-    copies = {name for name in anywhere if tied and name in _TIED_NAMES}
+    copies = {name for name in anywhere if tied and name in _TIED_NAMES and _input_embedding(name, indexes)}
     notes = [
         f"{name} is left out: not every model stores it and it is recomputed" for name in sorted(optional)
     ]
     notes += [f"{name} is left out: the config ties it to the input embedding" for name in sorted(copies)]
     return optional | copies, tuple(notes)
+
+
+def _input_embedding(head: str, indexes: Sequence[CheckpointIndex]) -> bool:
+    """Whether every model stores the embedding that a tied head copies; some store the head alone."""
+    shapes = {index.tensors[head].spec.shape for index in indexes if head in index.tensors}
+    return all(
+        any(
+            entry.spec.shape in shapes and any(part in name for part in _EMBEDDINGS)
+            for name, entry in index.tensors.items()
+            if name != head
+        )
+        for index in indexes
+    )
 
 
 def _same_names(first: CheckpointIndex, other: CheckpointIndex, dropped: set[str]) -> None:

@@ -7,6 +7,7 @@ Every mistake the user can make is found here, before any work starts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def plan_merge(
     tensors, shards = _place(aligned, config, method, base is not None, shard_size_bytes)
     cost.enough_memory(tensors, limits, device)
     groups, units = _orders(tensors, method, limits, device)
+    names = [tensor.spec.name for tensor in tensors]
     identity = _identity(config, method, experts, base, companion, device, shard_size_bytes)
     return MergePlan(
         config=config,
@@ -63,7 +65,7 @@ def plan_merge(
         groups=groups,
         units=units,
         cost=cost.total_cost(units, tensors, limits, device),
-        notes=(*config.notes, *unmatched_filters(config, [tensor.spec.name for tensor in tensors]), *notes),
+        notes=(*config.notes, *_no_config(companion), *unmatched_filters(config, names), *notes),
     )
 
 
@@ -115,7 +117,10 @@ def _place(
                 start_byte=home[row.name].offsets[row.name],
             )
         )
-    return tuple(tensors), shards
+    for tensor in tensors:
+        if tensor.action == "merge":
+            method.check(tensor.knobs, tensor.spec.name)
+    return _one_compute(tensors, method), shards
 
 
 def _out_dtype(row: Aligned, config: MergeConfig) -> DType:
@@ -132,6 +137,18 @@ def _compute_dtype(row: Aligned, config: MergeConfig) -> DType:
     if config.dtype:
         return DTYPES_BY_NAME[config.dtype]
     return DTYPES["F64"] if any(entry.spec.dtype.code == "F64" for entry in row.entries) else DTYPES["F32"]
+
+
+def _one_compute(tensors: Sequence[TensorPlan], method: Method) -> tuple[TensorPlan, ...]:
+    """Tensors that are measured together are computed in one type: fp64 for all where one of them is fp64."""
+    together = [
+        tensor for tensor in tensors if tensor.action == "merge" and method.scope(tensor.knobs) == "model"
+    ]
+    if len({tensor.compute for tensor in together}) <= 1:
+        return tuple(tensors)
+    return tuple(
+        replace(tensor, compute=DTYPES["F64"]) if tensor.action == "merge" else tensor for tensor in tensors
+    )
 
 
 def _orders(
@@ -225,6 +242,13 @@ def _unit(item: cut.Bundle, tensors: Sequence[TensorPlan], method: Method, limit
     )
 
 
+def _no_config(companion: CheckpointIndex) -> tuple[str, ...]:
+    """A note where the output will have no config.json, so that most libraries cannot load it."""
+    if companion.config:
+        return ()
+    return (f'"{companion.ref}" has no config.json, so the merged model will have none either',)
+
+
 def _identity(
     config: MergeConfig,
     method: Method,
@@ -239,7 +263,7 @@ def _identity(
     """
 
     def model(index: CheckpointIndex) -> list[Any]:
-        return [str(index.ref), [[file.size_bytes, file.header_digest] for file in index.files]]
+        return [str(index.ref), index.commit, [[file.size_bytes, file.header_digest] for file in index.files]]
 
     return {
         "version": PLAN_VERSION,

@@ -31,12 +31,13 @@ def _described(text: str, memory: str | None) -> Limits:
     given: dict[str, str] = {}
     for part in text.split(","):
         key, found, value = part.partition("=")
-        if key.strip() not in _CLUSTER_KEYS or not found:
+        known = key.strip() in _CLUSTER_KEYS and key.strip() not in given
+        if not known or not found or not value.strip():
             raise InputError(
                 "cannot read the cluster description",
                 where=f"--cluster {text}",
                 found=part,
-                expected="key=value pairs separated by commas",
+                expected="key=value pairs separated by commas, each key once",
                 hint=near(key.strip(), list(_CLUSTER_KEYS)),
             )
         given[key.strip()] = value.strip()

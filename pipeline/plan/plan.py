@@ -32,7 +32,7 @@ class TensorPlan:
     equal.
 
     `sources` holds the experts in the config's order; `base` is None where the method ignores it.
-    `compute` is the torch name of the arithmetic's type; `spec` is what is written, at `start_byte` of file
+    `compute` is the arithmetic's type; `spec` is what is written, at `start_byte` of file
     `file`.
     """
 
@@ -120,8 +120,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class MergePlan:
-    """All of it. `inputs` are the experts in order, `base` the base's index, `companion` the model that gives
-    config and tokenizer.
+    """All of it. `experts` are the merged models in order, `base` the base's index where it takes part,
+    `companion` the model that gives config and tokenizer.
     """
 
     config: MergeConfig

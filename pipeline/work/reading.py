@@ -1,4 +1,4 @@
-"""Read the inputs of a unit ahead of the arithmetic, into two reused buffers. Bounded; it never looks at a
+"""Read the inputs of a unit ahead of the arithmetic, into one reused buffer. Bounded; it never looks at a
 value.
 
 A *load* is a run of elements of one tensor from every input at once. While one load is computed the next is
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,44 +60,49 @@ def requests(orders: Sequence[PieceOrder], load_elements: int) -> Iterator[Reque
             yield Request(order, start, min(start + step, piece.stop))
 
 
-class Buffers:
-    """Two byte buffers of one worker thread, kept from unit to unit so that their pages stay warm."""
+class Arena:
+    """The read memory of one worker thread: one buffer, kept so that its pages stay warm."""
 
     def __init__(self, allocate: Callable[[int], Bytes]) -> None:
         self._allocate = allocate
-        self._slots: list[Bytes | None] = [None, None]
+        self._held: Bytes | None = None
 
-    def take(self, slot: int, size_bytes: int, limit_bytes: int) -> Bytes:
-        """At least `size_bytes` in `slot`; the other slot is given up first if both exceed the limit."""
-        held = self._slots[slot]
-        if held is None or held.size < size_bytes:
-            self._slots[slot] = None
-            other = self._slots[1 - slot]
-            if other is not None and other.size + size_bytes > limit_bytes:
-                self._slots[1 - slot] = None
-            held = self._slots[slot] = self._allocate(size_bytes)
-        return held
+    def room(self, size_bytes: int) -> Bytes:
+        """A buffer of at least `size_bytes`. Nobody may look at an earlier one any more."""
+        if self._held is None or self._held.size < size_bytes:
+            self._held = None
+            self._held = self._allocate(size_bytes)
+        return self._held
 
 
-def load_all(wanted: Sequence[Request], buffers: Buffers, limit_bytes: int) -> Iterator[Load]:
-    """Fill the requests in order, one ahead where the limit allows. Raises OSError naming the file that
-    cannot be read.
+def load_all(wanted: Sequence[Request], arena: Arena, limit_bytes: int) -> Iterator[Load]:
+    """Fill the requests in order, one ahead where both fit `limit_bytes`; a single larger one is held alone.
+
+    Loads take turns at the front and at the back of one buffer. Raises OSError naming the file that cannot be
+    read.
     """
+    buffer = arena.room(_span(wanted, limit_bytes))
     with OpenFiles() as files, ThreadPoolExecutor(1, "read") as pool:
         ahead: Future[Load] | None = None
         for number, request in enumerate(wanted):
-            load = (ahead or pool.submit(_fill, request, files, buffers, number % 2, limit_bytes)).result()
+            load = (ahead or pool.submit(_fill, request, files, buffer, number % 2 == 1)).result()
             ahead = None
             if number + 1 < len(wanted):
                 following = wanted[number + 1]
                 if request.held_bytes + following.held_bytes <= limit_bytes:
-                    ahead = pool.submit(_fill, following, files, buffers, (number + 1) % 2, limit_bytes)
+                    ahead = pool.submit(_fill, following, files, buffer, number % 2 == 0)
             yield load
 
 
-def _fill(request: Request, files: OpenFiles, buffers: Buffers, slot: int, limit_bytes: int) -> Load:
-    buffer = buffers.take(slot, request.held_bytes, limit_bytes)
-    raw, at = [], 0
+def _span(wanted: Sequence[Request], limit_bytes: int) -> int:
+    """Bytes of the buffer: the largest load, or the largest two neighbours that fit the limit together."""
+    sizes = [request.held_bytes for request in wanted]
+    pairs = (left + right for left, right in pairwise(sizes))
+    return max([0, *sizes, *(pair for pair in pairs if pair <= limit_bytes)])
+
+
+def _fill(request: Request, files: OpenFiles, buffer: Bytes, at_the_back: bool) -> Load:
+    raw, at = [], buffer.size // _ALIGN * _ALIGN - request.held_bytes if at_the_back else 0
     for source, size in zip(request.order.tensor.inputs, request.sizes, strict=True):
         view = buffer[at : at + size]
         offset = source.start_byte + request.start * source.dtype.size_bytes

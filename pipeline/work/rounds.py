@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from cluster.fold import fold
@@ -51,7 +52,9 @@ class Walk:
         total: Partial = {}
         for _, _, block in self.tiles():
             partial = self.method.measure(round_, block, knobs, self.totals, self.before)
-            total = fold(total, partial) if total else partial
+            for name, counts in partial.items():
+                # In place: a histogram is megabytes; copying it for every tile would outlast the counting.
+                total[name] = np.add(total[name], counts, out=total[name]) if name in total else counts
             self._pass(block)
         return total
 

@@ -25,7 +25,7 @@ from pipeline.methods.contract import Partial, Scope
 from pipeline.plan.cost import stream_bytes
 from pipeline.work.lanes import CpuLane, make_lane
 from pipeline.work.orders import Clock, PieceOrder, Receipt, UnitOrder, piece_key
-from pipeline.work.reading import Buffers, Load, load_all, requests
+from pipeline.work.reading import Arena, Load, load_all, requests
 from pipeline.work.rounds import Walk
 from pipeline.work.writing import Output
 
@@ -48,12 +48,12 @@ def run_unit(payload: Mapping[str, Any]) -> dict[str, Any]:
 def _merge(order: UnitOrder) -> dict[str, Any]:
     """Merge every piece of the unit into the pre-sized files and return the receipt."""
     began, clock = time.perf_counter(), Clock()
-    lane, buffers = _tools(order.device)
+    lane, arena = _tools(order.device)
     digests: dict[str, Any] = {}
     passed: dict[str, Partial] = {}
     read_bytes = 0
     with Output(Path(order.directory), lane, clock) as output:
-        for load in _loads(order, lane, buffers, clock):
+        for load in _loads(order, lane, arena, clock):
             key = piece_key(load.request.order)
             digest = digests.setdefault(key, xxhash.xxh3_128())
             mark, waited = time.perf_counter(), clock.write_s
@@ -83,11 +83,11 @@ def _measure(order: UnitOrder) -> dict[str, Any]:
     """One round over the unit's pieces: their folded partial, or one partial a piece for a scan round."""
     assert order.round is not None
     began, clock = time.perf_counter(), Clock()
-    lane, buffers = _tools(order.device)
+    lane, arena = _tools(order.device)
     partials: dict[str, Partial] = {}
     passed: dict[str, Partial] = {}
     read_bytes = 0
-    for load in _loads(order, lane, buffers, clock):
+    for load in _loads(order, lane, arena, clock):
         piece = load.request.order
         key = piece_key(piece) if order.round.scan else "all"
         walk = _walk(order, lane, load, passed)
@@ -103,22 +103,22 @@ def _measure(order: UnitOrder) -> dict[str, Any]:
     }
 
 
-def _tools(device: str) -> tuple[CpuLane, Buffers]:
-    """This thread's lane and read buffers, kept from unit to unit."""
-    tools: dict[str, tuple[CpuLane, Buffers]] | None = getattr(_own, "tools", None)
+def _tools(device: str) -> tuple[CpuLane, Arena]:
+    """This thread's lane and read arena, kept from unit to unit."""
+    tools: dict[str, tuple[CpuLane, Arena]] | None = getattr(_own, "tools", None)
     if tools is None:
         tools = _own.tools = {}
     if device not in tools:
         lane = make_lane(device)
-        tools[device] = (lane, Buffers(lane.allocate))
+        tools[device] = (lane, Arena(lane.allocate))
     return tools[device]
 
 
-def _loads(order: UnitOrder, lane: CpuLane, buffers: Buffers, clock: Clock) -> Iterator[Load]:
+def _loads(order: UnitOrder, lane: CpuLane, arena: Arena, clock: Clock) -> Iterator[Load]:
     """The unit's loads, with the seconds spent waiting for them on the clock."""
     widest = max(piece.tensor.read_bytes_per_element for piece in order.pieces)
     limit = max(order.memory_bytes, stream_bytes(widest, order.device))
-    stream = load_all(list(requests(order.pieces, lane.load_elements)), buffers, limit)
+    stream = load_all(list(requests(order.pieces, lane.load_elements)), arena, limit)
     while True:
         mark = time.perf_counter()
         load = next(stream, None)

@@ -31,16 +31,19 @@ DOORS: dict[str, tuple[str, ...]] = {
         "pipeline.plan.cost", "cluster.fold",
     ),
     "pipeline.run": (
-        "pipeline.errors", "pipeline.plan", "pipeline.work", "pipeline.checkpoint", "pipeline.staging",
-        "pipeline.measuring", "pipeline.publishing", "cluster.contract", "cluster.progress",
+        "pipeline.errors", "pipeline.plan", "pipeline.work", "pipeline.checkpoint", "pipeline.output",
+        "pipeline.staging", "pipeline.measuring", "pipeline.publishing", "cluster.contract",
+        "cluster.progress",
     ),
     "pipeline.measuring": (
         "pipeline.methods", "pipeline.plan.plan", "pipeline.work.orders", "pipeline.staging", "cluster.fold",
     ),
+    "pipeline.output": ("pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint"),
     "pipeline.staging": (
-        "pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint", "pipeline.config", "cluster.ledger",
+        "pipeline.errors", "pipeline.output", "pipeline.plan.plan", "pipeline.checkpoint", "pipeline.config",
+        "cluster.ledger",
     ),
-    "pipeline.status": ("pipeline.errors", "pipeline.checkpoint", "pipeline.staging", "cluster.ledger"),
+    "pipeline.status": ("pipeline.errors", "pipeline.checkpoint", "pipeline.output", "cluster.ledger"),
     "pipeline.publishing": (
         "pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint", "pipeline.config", "pipeline.methods",
         "pipeline.staging", "cluster.contract",

@@ -106,7 +106,8 @@ def test_linear_weights_that_cancel_are_refused() -> None:
     """
     method = load_method("linear")
     with pytest.raises(ConfigError) as caught:
-        merge_one(method, None, torch.ones(2, 4), {"weight": (1.0, -1.0), "normalize": True})
+        method.check({"weight": (1.0, -1.0), "normalize": True}, "w")
     assert '"w"' in caught.value.where and "-1.0" in caught.value.found and caught.value.hint
     plain = {"weight": (1.0, -1.0), "normalize": False}
+    method.check(plain, "w")
     assert torch.equal(merge_one(method, None, torch.ones(2, 4), plain), torch.zeros(4))

@@ -11,7 +11,7 @@ import pytest
 from pipeline.plan.plan import Piece, Source, TensorPlan
 from pipeline.values import DTYPES, TensorSpec
 from pipeline.work.orders import PieceOrder
-from pipeline.work.reading import Buffers, Bytes, load_all, requests
+from pipeline.work.reading import Arena, Bytes, load_all, requests
 
 
 def order(files: list[Path], numel: int, piece: Piece) -> PieceOrder:
@@ -48,7 +48,7 @@ def test_loads_bring_the_files_bytes_in_order(files: list[Path], mode: str, limi
     """Streamed or held whole, with room for one load or for two, every byte arrives once and in order."""
     given = order(files, 1000, Piece(0, 100, 900, "resident" if mode == "resident" else "stream"))
     seen: list[list[bytes]] = [[], [], []]
-    for load in load_all(list(requests([given], 64)), Buffers(Counting()), limit_bytes):
+    for load in load_all(list(requests([given], 64)), Arena(Counting()), limit_bytes):
         for number, raw in enumerate(load.raw):
             seen[number].append(raw.tobytes())
     assert len(seen[0]) == (1 if mode == "resident" else 13)
@@ -56,14 +56,15 @@ def test_loads_bring_the_files_bytes_in_order(files: list[Path], mode: str, limi
         assert b"".join(parts) == file.read_bytes()[103:903]
 
 
-def test_two_loads_are_not_held_where_only_one_fits(files: list[Path]) -> None:
-    """Under a bound below two loads the other buffer is given up before a new one is made."""
-    buffers = Buffers(Counting())
-    held: list[int] = []
-    given = [order(files, 1000, Piece(0, 0, numel, "resident")) for numel in (300, 900, 200, 800)]
-    for _ in load_all(list(requests(given, 64)), buffers, 3000):
-        held.append(sum(slot.size for slot in buffers._slots if slot is not None))
-    assert max(held) <= 3000
+@pytest.mark.parametrize("sizes", [(300, 900, 200, 800), (600, 700, 800), (900, 50, 50, 850), (1000,)])
+def test_the_buffer_stays_within_the_bound(files: list[Path], sizes: tuple[int, ...]) -> None:
+    """One buffer serves all loads: as large as the largest, or as two neighbours that fit together."""
+    allocate = Counting()
+    given = [order(files, 1000, Piece(0, 0, numel, "resident")) for numel in sizes]
+    for load in load_all(list(requests(given, 64)), Arena(allocate), 3072):
+        content = [raw.tobytes() for raw in load.raw]
+        assert content == [file.read_bytes()[3 : 3 + load.request.stop] for file in files]
+    assert len(allocate.sizes) == 1 and allocate.sizes[0] <= 3072
 
 
 def test_a_file_cut_short_is_named(files: list[Path]) -> None:
@@ -71,4 +72,4 @@ def test_a_file_cut_short_is_named(files: list[Path]) -> None:
     files[1].write_bytes(files[1].read_bytes()[:500])
     given = order(files, 1000, Piece(0, 0, 1000, "stream"))
     with pytest.raises(Exception, match=str(files[1])):
-        list(load_all(list(requests([given], 64)), Buffers(Counting()), 10**6))
+        list(load_all(list(requests([given], 64)), Arena(Counting()), 10**6))

@@ -1,0 +1,198 @@
+"""What may lie where a merge is to go: decided before anything is started, written or removed.
+
+    OUT                         absent, empty, or an earlier merge of ours
+    OUT.mergescale/             the work directory, see `staging.py`: absent or ours
+
+Nothing that mergescale did not make is ever touched, and an output is never an input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from pipeline.checkpoint.commit import check_replaceable
+from pipeline.checkpoint.manifest import MANIFEST_NAME, InputFile, Manifest, read_manifest
+from pipeline.errors import OutputError
+from pipeline.plan.plan import MergePlan
+
+LEDGER_NAME = "receipts.jsonl"
+PLAN_NAME = "plan.json"
+#: All that a work directory of ours can hold; anything else in it makes it somebody else's.
+_WORK_NAMES = (PLAN_NAME, LEDGER_NAME, "partials", "model-*", ".*.tmp", "*.tmp")
+_ELSEWHERE = "give another output directory"
+_START_OVER = "give another output directory, or --fresh to start over"
+
+
+def absolute(out: str | Path) -> Path:
+    """The output as an absolute path. Raises OutputError for a path that names no directory of its own."""
+    path = Path(os.path.abspath(out))
+    if not str(out) or not path.name:
+        raise OutputError("the output needs a name", where=repr(str(out)), hint="give a directory to be made")
+    return path
+
+
+def work_directory(out: Path) -> Path:
+    """Where a merge into `out` keeps its unfinished work."""
+    return out.with_name(out.name + ".mergescale")
+
+
+def check_output(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
+    """The manifest of `out` when it already holds this very merge; None when there is work to do.
+
+    Raises OutputError for whatever would keep the merge from being begun, continued or published: something
+    that is not ours, an input, another merge (unless `fresh`), a disk too small.
+    """
+    _below_a_directory(out)
+    _apart_from_inputs(plan, out)
+    check_work_directory(out)
+    if not fresh and (out / MANIFEST_NAME).is_file() and not out.is_symlink():
+        return _same_merge(plan, out)
+    check_replaceable(out, replace=fresh)
+    if not fresh:
+        _same_plan(plan, work_directory(out))
+    _enough_room(plan, out)
+    return None
+
+
+def check_work_directory(out: Path) -> None:
+    """Raise OutputError unless the work directory of `out` is absent or ours."""
+    root = work_directory(out)
+    if not os.path.lexists(root):
+        return
+    names = sorted(os.listdir(root)) if root.is_dir() and not root.is_symlink() else None
+    if names is None or not all(any(fnmatch(name, known) for known in _WORK_NAMES) for name in names):
+        raise OutputError(
+            "the merge would keep its unfinished work in something that mergescale did not make",
+            where=str(root),
+            expected="nothing, or the work directory of an interrupted merge",
+            found="no directory" if names is None else ", ".join(names[:5]),
+            hint=_ELSEWHERE,
+        )
+
+
+def read_plan_file(root: Path) -> dict[str, Any] | None:
+    """What the work directory's plan file says; None without one. Raises OutputError when it is damaged."""
+    path = root / PLAN_NAME
+    if not path.is_file():
+        return None
+    try:
+        held = json.loads(path.read_bytes())
+    except ValueError:
+        held = None
+    if not isinstance(held, dict) or not {"fingerprint", "method", "input_files"} <= held.keys():
+        raise OutputError("the plan of an interrupted merge is damaged", where=str(path), hint=_START_OVER)
+    return held
+
+
+def input_records(plan: MergePlan) -> list[InputFile]:
+    """Path, size, header digest and time of change of every input file, in the plan's order."""
+    return [
+        {
+            "path": file.path,
+            "size_bytes": file.size_bytes,
+            "header_digest": file.header_digest,
+            "mtime_ns": file.mtime_ns,
+        }
+        for index in plan.indexes
+        for file in index.files
+    ]
+
+
+def _below_a_directory(out: Path) -> None:
+    """The nearest thing that exists above the output must be a directory."""
+    above = next(path for path in out.parents if os.path.lexists(path))
+    if not above.is_dir():
+        raise OutputError(
+            "the output lies below something that is not a directory",
+            where=str(above),
+            expected="a directory",
+            found="a file or a broken link",
+            hint=_ELSEWHERE,
+        )
+
+
+def _apart_from_inputs(plan: MergePlan, out: Path) -> None:
+    """Neither the output nor the work directory may be, hold or lie in a model that is read."""
+    for place in (out, work_directory(out)):
+        ours = Path(os.path.realpath(place))
+        for index in (*plan.indexes, plan.companion):
+            theirs = Path(os.path.realpath(index.directory))
+            if ours == theirs or ours in theirs.parents or theirs in ours.parents:
+                raise OutputError(
+                    "the output and an input are in each other's way",
+                    where=str(place),
+                    found=f'model "{index.ref}" at {index.directory}',
+                    hint="give an output directory beside the models, not in or around one",
+                )
+
+
+def _same_merge(plan: MergePlan, out: Path) -> Manifest:
+    """The manifest at `out`, which must be that of this very merge of these very files."""
+    manifest = read_manifest(out)
+    if manifest.fingerprint != plan.fingerprint:
+        raise OutputError(
+            "the output directory holds the result of another merge",
+            where=str(out),
+            expected=f"plan {plan.fingerprint[:12]}",
+            found=f"plan {manifest.fingerprint[:12]}",
+            hint=_START_OVER,
+        )
+    _same_inputs(plan, [record for model in manifest.inputs for record in model["files"]], out)
+    return manifest
+
+
+def _same_plan(plan: MergePlan, root: Path) -> None:
+    """Another plan's interrupted run, or this plan's on other files, is not continued."""
+    held = read_plan_file(root)
+    if held is None:
+        return
+    if held["fingerprint"] != plan.fingerprint:
+        raise OutputError(
+            "an interrupted merge of another plan is waiting here",
+            where=str(root),
+            expected=f"plan {plan.fingerprint[:12]} ({plan.config.merge_method})",
+            found=f"plan {held['fingerprint'][:12]} ({held['method']})",
+            hint=_START_OVER,
+        )
+    _same_inputs(plan, held["input_files"], root)
+
+
+def _same_inputs(plan: MergePlan, held: Sequence[InputFile], where: Path) -> None:
+    """Files that changed since they were first read, or other files of the same name, make another model."""
+    now = input_records(plan)
+    for new, old in zip(now, [*held, *[None] * len(now)], strict=False):
+        unfetched = new["mtime_ns"] == 0  # a Hub file not downloaded yet: its commit is in the fingerprint
+        same = old is not None and all(
+            old[key] == new[key]  # type: ignore[literal-required]  # the keys are InputFile's
+            for key in ("path", "size_bytes", *(() if unfetched else ("mtime_ns",)))
+        )
+        if not same:
+            raise OutputError(
+                "an input is not the one this merge was begun with, or has changed since",
+                where=new["path"],
+                expected="the path, size and time of change noted in " + str(where),
+                found="another file" if old is None or old["path"] != new["path"] else "a file changed since",
+                hint="--fresh starts over with the new inputs",
+            )
+
+
+def _enough_room(plan: MergePlan, out: Path) -> None:
+    """The output must fit on its disk, less what an earlier attempt has already taken there."""
+    parent = next(path for path in out.parents if path.exists())
+    held = work_directory(out).glob("model-*/*.safetensors")
+    needed = sum(shard.size_bytes for shard in plan.shards) - sum(path.stat().st_size for path in held)
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise OutputError(
+            "the merged model does not fit on the disk",
+            where=str(parent),
+            expected=f"{needed / 1e9:.2f} GB free",
+            found=f"{free / 1e9:.2f} GB free",
+            hint="give an output directory on a larger disk",
+        )
