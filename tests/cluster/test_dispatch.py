@@ -145,6 +145,13 @@ def test_beginning_gives_new_time() -> None:
     assert outcome.attempts == 1
 
 
+def test_beginning_late_gives_new_time_too() -> None:
+    """An attempt that got company while waiting, and then begins, has its deadline before it gets more."""
+    port = PaperPort(lambda number: [(15.0, Begun("node")), (24.0, GOOD)] if number == 0 else [])
+    (outcome,) = run(port)
+    assert outcome.fault is None and outcome.attempts == 2
+
+
 def test_units_of_unknown_duration_have_no_deadline() -> None:
     """Without an expectation an attempt may take as long as it likes."""
     port = PaperPort(lambda number: [(0.0, Begun("node")), (9999.0, GOOD)])
@@ -191,6 +198,16 @@ def test_a_lost_home_is_waited_for_then_named() -> None:
         next(units)
     assert 30.0 <= port.now <= 60.0
     assert port.cancelled == [(0, False)]
+
+
+def test_a_home_that_left_is_waited_for_by_later_units_too() -> None:
+    """A unit like one that had a home is not refused at once when that machine is away for a while."""
+    port = PaperPort(lambda number: [(1.0, Begun("node")), (2.0, GOOD)] if number == 0 else [(25.0, GOOD)])
+    dispatch = Dispatch(port, POLICY, 1, 30.0, clock=lambda: port.now, sleep=port.sleep)
+    outcomes = dispatch.run(Agenda.of((Unit(str(n), dict, {}) for n in range(2)), POLICY))
+    next(outcomes)
+    port.homes = False
+    assert next(outcomes).fault is None
 
 
 def test_closing_cancels_the_queued_and_hears_out_the_running() -> None:

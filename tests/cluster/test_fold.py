@@ -47,7 +47,7 @@ def test_folding_leaves_its_input_alone() -> None:
     ("left", "right", "message"),
     [
         ({"a": np.zeros(2, np.int64)}, {"b": np.zeros(2, np.int64)}, "keys"),
-        ({"a": np.zeros(2, np.int64)}, {"a": np.zeros(3, np.int64)}, "shape"),
+        ({"a": np.zeros(2, np.int64)}, {"a": np.zeros(1, np.int64)}, "differ in the shape"),
         ({"a": np.zeros(2, np.int64)}, {"a": np.zeros(2)}, "not int64"),
     ],
 )

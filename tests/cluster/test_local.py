@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -38,11 +39,16 @@ def test_too_much_memory_is_refused() -> None:
         list(executor.run([Unit("u", double, {"number": 1}, Resources(memory_bytes=1001))]))
 
 
-def test_ten_tenths_of_a_cpu_fit() -> None:
-    """Shares of a CPU add up exactly: ten units of a tenth run on one worker, one at a time."""
-    units = [Unit(str(n), double, {"number": n}, Resources(cpus=0.1)) for n in range(10)]
+def test_small_units_keep_to_the_workers(tmp_path: Path) -> None:
+    """However little of a CPU units need, one worker runs one at a time, and shares add up exactly."""
+    payload = {"directory": str(tmp_path), "seconds": 0.02}
+    units = [Unit(str(n), sleeps, {**payload, "number": n}, Resources(cpus=0.1)) for n in range(10)]
     with LocalExecutor(1) as executor:
-        assert len(list(executor.run(units))) == 10
+        spans = sorted((o.value["begun"], o.value["ended"]) for o in executor.run(units) if o.value)
+        assert len(spans) == 10
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+        whole = executor.run([Unit("whole", double, {"number": 1}, Resources(cpus=1.0))])
+        assert [outcome.fault for outcome in whole] == [None]
 
 
 def test_no_workers_are_refused() -> None:
@@ -75,6 +81,24 @@ def test_what_units_print_stays_off_stdout(capfd: pytest.CaptureFixture[str]) ->
         list(executor.run([Unit("u", chatty, {})]))
     out, err = capfd.readouterr()
     assert out == "" and "a line on stdout" in err
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_interruption_between_outcomes_waits_for_nothing(
+    kind: Literal["thread", "process"], tmp_path: Path
+) -> None:
+    """Ctrl-C while the reader handles an outcome leaves the context without waiting for what still runs."""
+    seconds = {"quick": 0.0, "slow": 5.0}
+    units = [
+        Unit(name, sleeps, {"directory": str(tmp_path), "number": n, "seconds": seconds[name]})
+        for n, name in enumerate(seconds)
+    ]
+    with pytest.raises(KeyboardInterrupt), LocalExecutor(2, kind) as executor:
+        outcomes = executor.run(units)
+        assert next(outcomes).unit_id == "quick"
+        interrupted = time.monotonic()
+        raise KeyboardInterrupt
+    assert time.monotonic() - interrupted < 3.0
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
