@@ -132,7 +132,8 @@ def main() -> None:
             peer = str(Path(arguments.peer).parent / "mergekit-yaml")
             commands["mergekit"] = [peer, str(config), str(out), "--no-copy-tokenizer"]
         for program, command in commands.items():
-            run = {"method": method, "program": program, **timed(command, out), "command": " ".join(command)}
+            shown = " ".join(Path(part).name if "/" in part else part for part in command)
+            run = {"method": method, "program": program, **timed(command, out), "command": shown}
             result["runs"].append(run)
             print(
                 f"{method:16} {program:11} {run['wall_s']:8.2f} s  {run['peak_bytes'] / 2**30:6.2f} GiB",
