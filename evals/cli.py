@@ -53,6 +53,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where models run.",
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Type models are loaded in; auto: the config's on a GPU, the processor's fast one on a CPU.",
+)
 @executor_options
 @click.option("--progress/--no-progress", default=True, show_default=True, help="Live line on stderr.")
 @click.option("--json", "json_out", is_flag=True, help="Print JSON in place of the table.")
@@ -111,7 +118,9 @@ def _experts(given: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def _setting(*, limit: int | None, batch_size: str, device: str, backend: str, **_: Any) -> Setting:
+def _setting(
+    *, limit: int | None, batch_size: str, device: str, dtype: str, backend: str, **_: Any
+) -> Setting:
     """The run's settings. InputError: another backend, no batch size, cuda where there is none."""
     from evals.setting import Setting
     from pipeline.errors import InputError
@@ -124,7 +133,7 @@ def _setting(*, limit: int | None, batch_size: str, device: str, backend: str, *
         raise InputError(
             "not a batch size", where="--batch-size", expected="1, 2, ... or auto", found=batch_size
         )
-    return Setting(limit=limit, batch_size=batch_size, device=choose_device(device))
+    return Setting.on(choose_device(device), dtype, limit=limit, batch_size=batch_size)
 
 
 def _close(evaluation: Evaluation, out: Path) -> None:

@@ -70,10 +70,10 @@ def task_digest(task: Task, digests: Digests) -> str:
     return digest_json([digest_definition(task.definition), data])
 
 
-def record_key(model_digest: str, task: Task, digest: str, limit: int | None) -> str:
-    """The name under which a record is stored: model, task, shots, limit, metric, lm-eval and record schema.
+def record_key(model_digest: str, task: Task, digest: str, limit: int | None, dtype: str) -> str:
+    """The name under which a record is stored: model, task, shots, limit, metric, dtype, lm-eval, schema.
 
     Names and places (labels, paths, suite, category) are left out: they do not change the number.
     """
-    how = [task.shots, limit, task.metric, task.filter, version("lm_eval"), SCHEMA]
+    how = [task.shots, limit, task.metric, task.filter, dtype, version("lm_eval"), SCHEMA]
     return digest_json([model_digest, digest, how])

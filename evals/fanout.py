@@ -107,7 +107,8 @@ def _cells(pairs: Sequence[tuple[Model, Task]], setting: Setting, digests: Diges
         if id(task) not in known:
             known[id(task)] = task_digest(task, digests)
         digest = known[id(task)]
-        cells.append(_Cell(record_key(model.digest, task, digest, setting.items(task)), model, task, digest))
+        key = record_key(model.digest, task, digest, setting.items(task), setting.dtype)
+        cells.append(_Cell(key, model, task, digest))
     return cells
 
 

@@ -40,7 +40,7 @@ from pipeline.errors import ConfigError, RunError
 PYTHON_SEED, OTHER_SEED = 0, 1234
 _KEPT_TASKS = 64
 _BAR = re.compile(r"%\||/s\]\s*$")
-_models: dict[tuple[str, str, str, int], Any] = {}
+_models: dict[tuple[str, str, str, str, int], Any] = {}
 _tasks: dict[tuple[str, int], Any] = {}
 
 
@@ -105,6 +105,7 @@ def _measure(model: Model, task: Task, digest: str, setting: Setting) -> Record:
         elapsed_s=round(elapsed_s, 3),
         machine=platform.node(),
         device=setting.device,
+        dtype=setting.dtype,
         batch_size=setting.batch_size,
         mergescale=version("mergescale"),
         lm_eval=version("lm_eval"),
@@ -165,13 +166,18 @@ def _load_model(model: Model, setting: Setting) -> Any:
     import torch
 
     torch.set_num_threads(setting.threads)
-    key = (model.digest, setting.device, setting.batch_size, setting.threads)
+    key = (model.digest, setting.device, setting.dtype, setting.batch_size, setting.threads)
     if key not in _models:
         from lm_eval.models.huggingface import HFLM
 
         _models.clear()
         with _without_bars():
-            _models[key] = HFLM(pretrained=model.path, device=setting.device, batch_size=_batch_size(setting))
+            _models[key] = HFLM(
+                pretrained=model.path,
+                device=setting.device,
+                dtype=setting.dtype,
+                batch_size=_batch_size(setting),
+            )
     return _models[key]
 
 

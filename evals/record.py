@@ -28,6 +28,7 @@ class Record:
     value: the task's score.  stderr: its standard error over items, None where it cannot be had (one item).
     items: the score of each item in document order; () for metrics that have no score per item.
     truncated: how many items were longer than the model takes, and lost their beginning.
+    dtype: the type the model was loaded in, "auto": the one its config names.
     elapsed_s: seconds for this task alone, without loading the model.
     """
 
@@ -54,6 +55,7 @@ class Record:
     elapsed_s: float
     machine: str
     device: str
+    dtype: str
     batch_size: str
     mergescale: str
     lm_eval: str

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from evals.task import Task
+from pipeline.machine import cpu_precision
 
 
 @dataclass(frozen=True)
 class Setting:
-    """`limit` lowers every task's own; `batch_size` as lm-eval takes it ("8", "auto"); `threads` a worker."""
+    """`limit` lowers every task's own; `batch_size` as lm-eval takes it ("8", "auto"); `threads` a worker.
+
+    dtype: torch's name of the type that models are loaded in, or "auto": the one their config names.
+    """
 
     limit: int | None = None
     batch_size: str = "8"
     device: str = "cpu"
+    dtype: str = "auto"
     threads: int = 1
+
+    @classmethod
+    def on(cls, device: str, dtype: str = "auto", **fields: Any) -> Setting:
+        """A setting for a device. "auto" on a CPU is what the processor multiplies fast."""
+        return cls(
+            device=device, dtype=cpu_precision() if (device, dtype) == ("cpu", "auto") else dtype, **fields
+        )
 
     def items(self, task: Task) -> int | None:
         """How many items of the task are scored at most; None for all."""

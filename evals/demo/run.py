@@ -110,7 +110,12 @@ def run_demo(executor: Lazy, cache: Path, say: Callable[[str], None], show_progr
         merges, SUITES, data_dir=files.data.folder, base=files.base, experts=experts, digests=digests
     )
     evaluation = evaluate(
-        request.pairs, lambda: executor, scores, Setting(), digests=digests, show_progress=show_progress
+        request.pairs,
+        lambda: executor,
+        scores,
+        Setting.on("cpu"),
+        digests=digests,
+        show_progress=show_progress,
     )
     stages.begin("table")
     _show(request, evaluation)

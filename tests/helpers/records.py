@@ -35,6 +35,7 @@ def record(label: str, task: str, scores: list[float] | None = None, **fields: A
         "elapsed_s": 0.1,
         "machine": "here",
         "device": "cpu",
+        "dtype": "float32",
         "batch_size": "8",
         "mergescale": "0.1.0",
         "lm_eval": "0.4.13",

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.machine import available_memory_bytes, choose_device, cores, default_memory_bytes, parse_bytes
+from pipeline.machine import (
+    available_memory_bytes,
+    choose_device,
+    cores,
+    cpu_precision,
+    default_memory_bytes,
+    parse_bytes,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +50,12 @@ def test_the_default_leaves_room_for_others() -> None:
 def test_the_cpu_is_always_there() -> None:
     """The cpu can be asked for anywhere; auto finds some device."""
     assert choose_device("cpu") == "cpu" and choose_device("auto") in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("flags", "chosen"), [("fpu avx2", "float32"), ("avx512_bf16", "bfloat16"), ("amx_bf16 sse", "bfloat16")]
+)
+def test_precision_follows_the_processor(flags: str, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16 only where the processor has instructions for it."""
+    monkeypatch.setattr(Path, "read_text", lambda self: f"flags : {flags}")
+    assert cpu_precision() == chosen
