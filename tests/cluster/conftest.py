@@ -12,7 +12,6 @@ from cluster.contract import Executor
 from cluster.local import LocalExecutor
 from cluster.on_ray import RayExecutor
 from cluster.retry import Policy
-from tests.helpers.cluster import three_nodes  # noqa: F401 -- a fixture
 from tests.helpers.processes import descendants, kill, wait_until_gone
 
 QUICK = Policy(max_attempts=3, pause_s=0.01)
