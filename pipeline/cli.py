@@ -52,6 +52,7 @@ def merge(config: str, out: Path, dry_run: bool, **options: Any) -> None:
     """
     from pipeline.machine import cores
     from pipeline.output import absolute, check_output
+    from pipeline.plan.estimate import size_text
     from pipeline.run import run_merge
     from pipeline.staging import clear_leftovers
 
@@ -77,7 +78,7 @@ def merge(config: str, out: Path, dry_run: bool, **options: Any) -> None:
         )
     timing = manifest.timings
     say(
-        f"{out}: {len(plan.tensors)} tensors, {plan.cost.write_bytes / 1e9:.2f} GB, "
+        f"{out}: {len(plan.tensors)} tensors, {size_text(plan.cost.write_bytes)}, "
         f"{plan.config.merge_method} of {len(plan.experts)} models in {timing['seconds']:.1f} s "
         f"on {timing['executor']} x {timing['workers']}"
     )

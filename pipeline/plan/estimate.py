@@ -70,10 +70,10 @@ def as_text(plan: MergePlan) -> str:
         *(f"expert      {index.ref}" for index in plan.experts),
         f"companions  config and tokenizer from {facts['companions_from']}",
         f"tensors     {facts['tensors']} ({facts['parameters'] / 1e6:.2f}M parameters), {copied} copied",
-        f"output      {len(plan.shards)} file(s), {_size(plan.cost.write_bytes)}",
+        f"output      {len(plan.shards)} file(s), {size_text(plan.cost.write_bytes)}",
         f"work        {facts['units']} units, {held} tensors held whole, {streamed} pieces streamed, "
         f"{facts['measured_groups']} groups measured first",
-        f"reading     {_size(plan.cost.read_bytes)}",
+        f"reading     {size_text(plan.cost.read_bytes)}",
         f"memory      {plan.cost.memory_bytes / 2**20:.0f} MiB of buffers x {plan.limits.workers} worker(s)",
         f"time        about {plan.cost.seconds:.0f} s",
         f"plan        {plan.fingerprint}",
@@ -81,7 +81,7 @@ def as_text(plan: MergePlan) -> str:
     return "\n".join(lines)
 
 
-def _size(size_bytes: int) -> str:
+def size_text(size_bytes: int) -> str:
     """Bytes in the decimal unit that leaves one to three digits before the point."""
     value, unit = float(size_bytes), "B"
     for larger in ("kB", "MB", "GB", "TB"):
