@@ -115,7 +115,7 @@ def _note_sums(plan: MergePlan, group: Group, known: Settled, measured: _Measure
         (piece for unit in plan.units for piece in unit.pieces if piece.tensor in members),
         key=lambda piece: (piece.tensor, piece.start),
     )
-    names = [f"{plan.tensors[piece.tensor].spec.name}[{piece.start}:{piece.stop}]" for piece in pieces]
+    names = [plan.tensors[piece.tensor].piece_name(piece) for piece in pieces]
     for piece, sums in zip(pieces, exclusive_scan([measured.by_piece[name] for name in names]), strict=True):
         known.sums[piece.tensor, piece.start] = {**known.before(piece), **sums}
 

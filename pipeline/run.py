@@ -195,7 +195,7 @@ class _Run:
             tensor = self.plan.tensors[piece.tensor]
             size = tensor.spec.dtype.size_bytes
             start, stop = (tensor.start_byte + index * size for index in (piece.start, piece.stop))
-            digest = digests.get(f"{tensor.spec.name}[{piece.start}:{piece.stop}]", "")
+            digest = digests.get(tensor.piece_name(piece), "")
             found.append((str(self.staging.model / tensor.file), start, stop, digest))
         return found
 

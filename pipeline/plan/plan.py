@@ -55,6 +55,10 @@ class TensorPlan:
         """Bytes read from all inputs for one output element."""
         return sum(source.dtype.size_bytes for source in self.inputs)
 
+    def piece_name(self, piece: Piece) -> str:
+        """What receipts and measures call a piece of this tensor: "name[start:stop]"."""
+        return f"{self.spec.name}[{piece.start}:{piece.stop}]"
+
 
 @dataclass(frozen=True)
 class Piece:

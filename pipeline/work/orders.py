@@ -21,6 +21,11 @@ class PieceOrder:
     totals: Totals = field(default_factory=dict)
     before: Partial = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """The name of the piece in receipts."""
+        return self.tensor.piece_name(self.piece)
+
 
 @dataclass(frozen=True)
 class UnitOrder:
@@ -73,8 +78,3 @@ class Receipt:
             "write_s": round(self.clock.write_s, 4),
             "peak_rss_bytes": self.peak_rss_bytes,
         }
-
-
-def piece_key(order: PieceOrder) -> str:
-    """The name of a piece in receipts."""
-    return f"{order.tensor.spec.name}[{order.piece.start}:{order.piece.stop}]"

@@ -24,7 +24,7 @@ from pipeline.methods import load_method
 from pipeline.methods.contract import Partial, Scope
 from pipeline.plan.cost import stream_bytes
 from pipeline.work.lanes import CpuLane, make_lane
-from pipeline.work.orders import Clock, PieceOrder, Receipt, UnitOrder, piece_key
+from pipeline.work.orders import Clock, PieceOrder, Receipt, UnitOrder
 from pipeline.work.reading import Arena, Load, load_all, requests
 from pipeline.work.rounds import Walk
 from pipeline.work.writing import Output
@@ -54,7 +54,7 @@ def _merge(order: UnitOrder) -> dict[str, Any]:
     read_bytes = 0
     with Output(Path(order.directory), lane, clock) as output:
         for load in _loads(order, lane, arena, clock):
-            key = piece_key(load.request.order)
+            key = load.request.order.name
             digest = digests.setdefault(key, xxhash.xxh3_128())
             mark, waited = time.perf_counter(), clock.write_s
             if load.request.order.tensor.action == "copy":
@@ -89,11 +89,11 @@ def _measure(order: UnitOrder) -> dict[str, Any]:
     read_bytes = 0
     for load in _loads(order, lane, arena, clock):
         piece = load.request.order
-        key = piece_key(piece) if order.round.scan else "all"
+        key = piece.name if order.round.scan else "all"
         walk = _walk(order, lane, load, passed)
         partial = walk.measure(order.round)
         lane.settle()
-        passed[piece_key(piece)] = walk.before
+        passed[piece.name] = walk.before
         partials[key] = fold(partials[key], partial) if key in partials else partial
         read_bytes += sum(load.request.sizes)
     return {
@@ -137,7 +137,7 @@ def _walk(order: UnitOrder, lane: CpuLane, load: Load, passed: Mapping[str, Part
         models=order.models,
         load=load,
         totals=piece.totals,
-        before=passed.get(piece_key(piece), piece.before),
+        before=passed.get(piece.name, piece.before),
         scans=order.scans,
     )
 
