@@ -18,11 +18,11 @@ _EXPERT = ["train", "validation", "settings"]
 
 @dataclass(frozen=True)
 class ExpertConfig:
-    """One expert: its name, its data and its hyper-parameters."""
+    """One expert: its name, its data (one file or several) and its hyper-parameters."""
 
     name: str
-    train: Path
-    validation: Path | None
+    train: tuple[Path, ...]
+    validation: tuple[Path, ...]
     settings: TrainSettings
 
 
@@ -41,8 +41,13 @@ class TrainConfig:
 
 def load_train_config(path: Path | str) -> TrainConfig:
     """Read a training config (YAML or JSON). ConfigError names the file, the path in it, the nearest name."""
-    top = Place(str(path))
-    raw = top.mapping(read_file(path), "base, out and experts")
+    return parse_train_config(read_file(path), str(path))
+
+
+def parse_train_config(content: object, where: str) -> TrainConfig:
+    """The training config that a mapping means; `where` says in errors what it was read from."""
+    top = Place(where)
+    raw = top.mapping(content, "base, out and experts")
     top.only(raw, _TOP)
     base = top.key("base").text(raw.get("base"), "the directory of the base model")
     out = top.key("out").text(raw.get("out"), "the directory the experts go to")
@@ -63,12 +68,22 @@ def _expert(name: object, raw: object, at: Place, defaults: TrainSettings) -> Ex
         raise place.error("not a name for a directory", expected="letters, digits, - and _", found=name)
     mapping = place.mapping(raw, "train: the file with its data")
     place.only(mapping, _EXPERT)
-    train = place.key("train").text(mapping.get("train"), "a JSONL file of multiple-choice examples")
+    train = _files(mapping.get("train"), place.key("train"))
     held = mapping.get("validation")
-    validation = (
-        None
-        if held is None
-        else Path(place.key("validation").text(held, "a JSONL file like the training data"))
-    )
+    validation = () if held is None else _files(held, place.key("validation"))
     settings = read_settings(mapping.get("settings"), place.key("settings"), defaults)
-    return ExpertConfig(name, Path(train), validation, settings)
+    return ExpertConfig(name, train, validation, settings)
+
+
+def _files(raw: object, place: Place) -> tuple[Path, ...]:
+    """One path or a list of different ones."""
+    expected = "a JSONL file or a list of them"
+    if not isinstance(raw, list):
+        return (Path(place.text(raw, expected)),)
+    if not raw:
+        raise place.error("an empty list", expected=expected)
+    paths = tuple(Path(place.item(index).text(one, expected)) for index, one in enumerate(raw))
+    for index, path in enumerate(paths):
+        if path in paths[:index]:
+            raise place.item(index).error("listed twice", found=str(path))
+    return paths

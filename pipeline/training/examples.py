@@ -17,16 +17,26 @@ from pipeline.errors import InputError
 
 #: Tokens: rows up to `_SHORT` are all alike, longer ones differ by bands of `_BAND`.
 _SHORT, _BAND = 16, 8
-_EXPECTED = '{"question": text, "choices": [text, …], "label": index of the right choice}'
+_CHOICE = '{"question": text, "choices": [text, …], "label": index of the right choice}'
+_EXPECTED = f'{_CHOICE} or {{"question": text, "answer": text}}'
 
 
 @dataclass(frozen=True)
 class Example:
-    """A question with possible answers; `label` is the index of the right one."""
+    """A question with possible answers, of which `label` is the index of the right one.
+
+    A `free` one was given with its answer alone: nothing to choose from.
+    """
 
     question: str
     choices: tuple[str, ...]
-    label: int
+    label: int = 0
+    free: bool = False
+
+    @property
+    def answer(self) -> str:
+        """The right answer."""
+        return self.choices[self.label]
 
 
 @dataclass(frozen=True)
@@ -43,15 +53,27 @@ class Encoded:
 
 
 def read_examples(path: Path, limit: int | None = None) -> list[Example]:
-    """The rows of a JSONL file, the first `limit` of them. InputError names the line of a bad row."""
+    """The rows of a JSONL file, the first `limit` of them: all with choices, or all with free answers.
+
+    InputError names the line of a bad row.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # other line ends may stand in texts
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("cannot read training data", where=str(path), found=str(error)) from error
     rows = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise InputError("the training data is empty", where=str(path), expected=_EXPECTED)
-    return [_example(line, f"{path}, line {number}") for number, line in rows[:limit]]
+    examples = [_example(line, f"{path}, line {number}") for number, line in rows[:limit]]
+    for (number, line), example in zip(rows, examples, strict=False):
+        if example.free != examples[0].free:
+            raise InputError(
+                "rows with choices and rows with free answers in one file",
+                where=f"{path}, line {number}",
+                found=line[:80],
+                hint="put them into two files and list both",
+            )
+    return examples
 
 
 def _example(line: str, where: str) -> Example:
@@ -60,11 +82,10 @@ def _example(line: str, where: str) -> Example:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError("not JSON", where=where, expected=_EXPECTED, found=error.msg) from error
-    question, choices, label = (
-        (row.get(key) for key in ("question", "choices", "label"))
-        if isinstance(row, dict)
-        else (None, None, None)
-    )
+    found = row if isinstance(row, dict) else {}
+    question, answer, choices, label = (found.get(key) for key in ("question", "answer", "choices", "label"))
+    if isinstance(question, str) and isinstance(answer, str) and answer.strip() and choices is None:
+        return Example(question, (answer,), free=True)
     if (
         not isinstance(question, str)
         or not isinstance(choices, list)
@@ -73,7 +94,7 @@ def _example(line: str, where: str) -> Example:
         or isinstance(label, bool)
         or not 0 <= label < len(choices)
     ):
-        raise InputError("not a multiple-choice example", where=where, expected=_EXPECTED, found=line[:80])
+        raise InputError("not an example", where=where, expected=_EXPECTED, found=line[:80])
     return Example(question, tuple(choices), label)
 
 

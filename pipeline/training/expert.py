@@ -27,7 +27,7 @@ from pipeline.training.settings import TrainSettings
 RECORD = "mergescale_training.json"
 LOG = "training_log.jsonl"
 #: Part of an expert's identity; raised when the trainer changes in a way that changes its results.
-RECIPE = 1
+RECIPE = 2
 _PARTS = (".safetensors", ".json", ".jinja", ".model", ".txt")
 
 
@@ -36,32 +36,31 @@ def train_unit(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     A second attempt that overlaps the first is harmless: whichever finishes first is kept.
     """
-    validation = payload["validation"]
     return train_expert(
         Path(payload["base"]),
-        Path(payload["train"]),
+        [Path(path) for path in payload["train"]],
         Path(payload["out"]),
         TrainSettings(**payload["settings"]),
-        validation=Path(validation) if validation else None,
+        validation=[Path(path) for path in payload["validation"]],
     )
 
 
 def train_expert(
     base: Path,
-    train: Path,
+    train: Sequence[Path],
     out: Path,
     settings: TrainSettings,
     *,
-    validation: Path | None = None,
+    validation: Sequence[Path] = (),
     threads: int = 1,
 ) -> dict[str, Any]:
-    """Fine-tune the model in `base` on the JSONL rows of `train` and save it at `out`; return its record.
+    """Fine-tune the model in `base` on the rows of the `train` files and save it at `out`; return its record.
 
     Progress goes to `progress_file(out)`, one JSON line a step. InputError: bad data. CheckpointError: no
     model at `base`. OutputError: something else lies at `out`. RunError: the loss diverged.
     """
-    rows = read_examples(train, settings.limit)
-    held = read_examples(validation) if validation is not None else []
+    rows = [row for path in train for row in read_examples(path, settings.limit)]
+    held = [row for path in validation for row in read_examples(path)]
     identity = expert_identity(base, model_digest(base), train, settings, validation)
     done = finished(out, identity)
     if done is not None:
@@ -96,16 +95,25 @@ def last_step(out: Path) -> Step | None:
 
 
 def expert_identity(
-    base: Path, base_digest: str, train: Path, settings: TrainSettings, validation: Path | None
+    base: Path,
+    base_digest: str,
+    train: Sequence[Path],
+    settings: TrainSettings,
+    validation: Sequence[Path],
 ) -> dict[str, Any]:
     """What decides an expert: digests of base and data, settings, the trainer's recipe."""
     return {
         "base": {"path": str(base), "digest": base_digest},
-        "train": {"path": str(train), "digest": digest_file(train)},
-        "validation": {"path": str(validation), "digest": digest_file(validation)} if validation else None,
+        "train": [_named(path) for path in train],
+        "validation": [_named(path) for path in validation],
         "settings": settings.as_dict(),
         "recipe": RECIPE,
     }
+
+
+def _named(path: Path) -> dict[str, str]:
+    """A data file as the identity has it."""
+    return {"path": str(path), "digest": digest_file(path)}
 
 
 def model_digest(path: Path) -> str:
@@ -146,6 +154,8 @@ def finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _content(value: Any) -> Any:
     """The part of an identity's entry that counts: where a file lies does not."""
+    if isinstance(value, list):
+        return [_content(entry) for entry in value]
     return value["digest"] if isinstance(value, dict) and "digest" in value else value
 
 
@@ -170,7 +180,7 @@ def _train(
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     stored = getattr(torch, _stored_dtype(base))
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    encoded = [encode(tokenizer, row.question, row.choices[row.label], settings.max_length) for row in rows]
+    encoded = [encode(tokenizer, row.question, row.answer, settings.max_length) for row in rows]
     steps: list[Step] = []
     with progress.open("w", encoding="utf-8") as log:
 

@@ -58,10 +58,10 @@ def plan_training(config: TrainConfig) -> TrainPlan:
     steps: dict[str, int] = {}
     records: dict[str, dict[str, Any]] = {}
     for expert in config.experts:
-        rows = len(read_examples(expert.train, expert.settings.limit))
+        rows = sum(len(read_examples(path, expert.settings.limit)) for path in expert.train)
         steps[expert.name] = planned_steps(rows, expert.settings)
-        if expert.validation is not None:
-            read_examples(expert.validation)
+        for path in expert.validation:
+            read_examples(path)
     needs = Resources(cpus=1.0, memory_bytes=_memory_bytes(config.base))
     digest = model_digest(config.base)
     for expert in config.experts:
@@ -73,8 +73,8 @@ def plan_training(config: TrainConfig) -> TrainPlan:
             continue
         payload = {
             "base": str(config.base.resolve()),
-            "train": str(expert.train.resolve()),
-            "validation": str(expert.validation.resolve()) if expert.validation else "",
+            "train": [str(path.resolve()) for path in expert.train],
+            "validation": [str(path.resolve()) for path in expert.validation],
             "out": str(out.resolve()),
             "settings": expert.settings.as_dict(),
         }

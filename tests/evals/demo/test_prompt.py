@@ -25,7 +25,11 @@ def test_lm_eval_scores_an_expert_as_its_training_did(
     home = write_home(tmp_path)
     settings = TrainSettings(learning_rate=0.01, batch_size=8, epochs=5, precision="float32")
     record = train_expert(
-        home / "base", home / "train.jsonl", home / "expert", settings, validation=home / "validation.jsonl"
+        home / "base",
+        [home / "train.jsonl"],
+        home / "expert",
+        settings,
+        validation=[home / "validation.jsonl"],
     )
     task = {"task": "last", "definition": str(DEFINITION), "metric": "acc", "chance": 0.5}
     data = {"data": {"test": str(home / "validation.jsonl")}}

@@ -87,4 +87,4 @@ def test_the_demos_config_loads() -> None:
     """The training config in the repository reads, and its experts have validation data."""
     config = load_train_config(ROOT / "configs/demo/experts.yaml")
     assert len(config.experts) >= 4
-    assert all(expert.validation is not None for expert in config.experts)
+    assert all(expert.validation for expert in config.experts)

@@ -22,8 +22,8 @@ SETTINGS = TrainSettings(learning_rate=0.01, batch_size=8, precision="float32")
 
 def make(home: Path, out: Path, settings: TrainSettings = SETTINGS) -> dict[str, Any]:
     """Train on the tiny data of `home`."""
-    validation = home / "validation.jsonl"
-    return train_expert(home / "base", home / "train.jsonl", out, settings, validation=validation)
+    held = [home / "validation.jsonl"]
+    return train_expert(home / "base", [home / "train.jsonl"], out, settings, validation=held)
 
 
 def test_an_expert_is_an_ordinary_checkpoint(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_a_unit_is_the_same_training(shared_home: Path, tmp_path: Path) -> None:
     """The unit of work gives the record and weights of the function; its payload is plain data."""
     payload = {
         "base": str(shared_home / "base"),
-        "train": str(shared_home / "train.jsonl"),
-        "validation": "",
+        "train": [str(shared_home / "train.jsonl")],
+        "validation": [],
         "out": str(tmp_path / "unit"),
         "settings": SETTINGS.as_dict(),
     }
@@ -173,7 +173,7 @@ def test_bad_input_is_told_before_anything_is_written(shared_home: Path, tmp_pat
     """No base, or no data, is an input error and leaves no directory."""
     out = tmp_path / "one"
     with pytest.raises(CheckpointError):
-        train_expert(tmp_path / "nowhere", shared_home / "train.jsonl", out, SETTINGS)
+        train_expert(tmp_path / "nowhere", [shared_home / "train.jsonl"], out, SETTINGS)
     with pytest.raises(InputError):
-        train_expert(shared_home / "base", tmp_path / "nowhere.jsonl", out, SETTINGS)
+        train_expert(shared_home / "base", [tmp_path / "nowhere.jsonl"], out, SETTINGS)
     assert list(tmp_path.iterdir()) == []
