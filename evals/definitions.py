@@ -22,6 +22,7 @@ import yaml
 from evals.strict import read_yaml
 from pipeline.errors import ConfigError, InputError
 
+_OWN_PACKAGE = Path(__file__).resolve().parent
 _TASK_LINE = re.compile(r"""^task:\s*["']?([^"'\s#]+)["']?\s*(?:#.*)?$""", re.MULTILINE)
 #: Metrics lm-eval computes where a task lists none, by output type (lm-eval's documented defaults).
 DEFAULT_METRICS: Mapping[str, tuple[str, ...]] = {
@@ -52,9 +53,13 @@ class FunctionRef:
     bundled: bool
 
     def file(self) -> Path | None:
-        """The Python file the function lives in, or None when it is named by an importable module."""
+        """The Python file the function lives in, or None when it is named by an importable module.
+
+        Functions of this package (`evals.generation.…`) are found in it, wherever it is installed.
+        """
         module, _, _ = self.name.rpartition(".")
         folder = task_folder() / self.folder if self.bundled else Path(self.folder)
+        folder = _OWN_PACKAGE.parent if module.startswith(f"{_OWN_PACKAGE.name}.") else folder
         path = folder / f"{module.replace('.', '/')}.py"
         return path if path.is_file() else None
 

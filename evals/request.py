@@ -5,13 +5,13 @@ It reads files' names, suites and digests only; it never runs anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evals.content import Digests
 from evals.models import Model, describe_model
-from evals.suites import Suite, load_suite, locate_data
+from evals.suites import Suite, load_suite, locate_data, select_tasks
 from evals.task import Task
 from pipeline.errors import ConfigError, InputError, near
 
@@ -64,20 +64,27 @@ def make_request(
     suites: Sequence[Path],
     *,
     data_dir: Path | None = None,
+    skip_missing: bool = False,
+    tasks: Sequence[str] = (),
+    report: Callable[[str], None] = lambda line: None,
     base: Path | None = None,
     experts: Mapping[str, Path] | None = None,
     digests: Digests | None = None,
 ) -> Request:
     """Check and look at everything that was named.
 
+    tasks: names of the tasks to keep, all where there are none. `data_dir`, `skip_missing`, `report`: as
+    `suites.locate_data` has them.
     CheckpointError: a directory that is no model. ConfigError: a suite that is wrong, two suites of one name.
-    InputError: data that is not there, an expert of an unknown category.
+    InputError: data that is not there, a task or an expert's category that no suite has.
     """
-    loaded = [locate_data(load_suite(path), data_dir) for path in suites]
+    loaded = [load_suite(path) for path in suites]
     names = [suite.name for suite in loaded]
     for suite in loaded:
         if names.count(suite.name) > 1:
             raise ConfigError(f'two suites are called "{suite.name}"', where=f"{suite.file}: name")
+    loaded = select_tasks(loaded, tasks) if tasks else loaded
+    loaded = [locate_data(suite, data_dir, skip_missing=skip_missing, report=report) for suite in loaded]
     experts = dict(experts or {})
     held_in = [category for suite in loaded if suite.role == "held-in" for category in suite.categories]
     for category in experts:

@@ -1,18 +1,19 @@
 """Suites: on what a model is measured. Reads suite files (format: configs/suites/README.md) strictly.
 
-`load_suite` checks everything a file can tell and needs no data; `locate_data` turns data paths into existing
-files. Neither imports lm_eval, loads a model or reads task data.
+`load_suite` checks everything a file can tell and needs no data; `select_tasks` keeps the tasks asked for;
+`locate_data` turns data paths into existing files. It never imports lm_eval, loads a model or reads rows.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evals.strict import Node, read_yaml
-from evals.task import NAME, Role, Task, read_task
+from evals.task import NAME, Data, Role, Task, read_task
 from pipeline.errors import ConfigError, InputError, near
 
 ROLES: tuple[Role, ...] = ("held-in", "held-out")
@@ -20,14 +21,28 @@ _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A task that is not measured because files of it are not there; `files` are the missing ones."""
+
+    task: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Suite:
-    """A named set of tasks with one role. `data_dir` is as written, "" when the file says nothing."""
+    """A named set of tasks with one role.
+
+    `data_dir`: as written; `material`: the name of the data that is made out of packages; "" when the file
+    says nothing. `left_out`: the tasks that `locate_data` took off.
+    """
 
     name: str
     role: Role
     file: Path
     data_dir: str
+    material: str
     tasks: tuple[Task, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def categories(self) -> dict[str, tuple[Task, ...]]:
@@ -40,7 +55,7 @@ def load_suite(path: Path | str) -> Suite:
     """Read and check one suite file. ConfigError names the file, the path in it and the nearest name."""
     file = Path(path).resolve()
     top = Node(read_yaml(file), file)
-    top.only("name", "role", "data_dir", "categories")
+    top.only("name", "role", "data_dir", "material", "categories")
     name, written = top.take("name", str), top.take("role", str)
     if not NAME.fullmatch(name):
         raise top.wrong("name", "a suite's name is letters, digits, _, - and .")
@@ -53,7 +68,10 @@ def load_suite(path: Path | str) -> Suite:
         if any(task.name == other.name for other in tasks):
             raise entry.wrong("task", "this name is already taken in the suite")
         tasks.append(task)
-    return Suite(name, role, file, top.take_or("data_dir", str, ""), tuple(tasks))
+    data_dir, material = top.take_or("data_dir", str, ""), top.take_or("material", str, "")
+    if data_dir and material:
+        raise top.wrong("material", "a suite has either a data_dir or a material")
+    return Suite(name, role, file, data_dir, material, tuple(tasks))
 
 
 def _entries(top: Node) -> list[tuple[Node, str]]:
@@ -73,34 +91,73 @@ def _entries(top: Node) -> list[tuple[Node, str]]:
     return found
 
 
-def locate_data(suite: Suite, data_dir: Path | None = None) -> Suite:
+def select_tasks(suites: Sequence[Suite], names: Sequence[str]) -> list[Suite]:
+    """The suites with the named tasks only, in file order; suites without any are left out.
+
+    InputError with the nearest name: no suite has a task of that name.
+    """
+    known = [task.name for suite in suites for task in suite.tasks]
+    for name in names:
+        if name not in known:
+            raise InputError(f'no suite has a task "{name}"', found=name, hint=near(name, known))
+    kept = [replace(suite, tasks=tuple(t for t in suite.tasks if t.name in names)) for suite in suites]
+    return [suite for suite in kept if suite.tasks]
+
+
+def locate_data(
+    suite: Suite,
+    data_dir: Path | None = None,
+    *,
+    skip_missing: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> Suite:
     """The suite with absolute data paths, all of which exist.
 
-    Relative paths start at `data_dir` if given, else at the suite's `data_dir`, else at the suite's folder.
-    ConfigError: an environment variable is not set. InputError: a file is not there; its task is named.
+    Relative paths start at `data_dir` if given, else where the suite's material lies (made or fetched first,
+    which `report` hears of line by line), else at the suite's `data_dir`, else at the suite's folder. With
+    `data_dir`, the local files of a task stand in for its hub data set. With `skip_missing`, tasks whose
+    files are not there are taken off and named in `left_out`.
+    ConfigError: an environment variable is not set. InputError: files are not there, all of them named.
     """
-    if data_dir is not None:
-        start = data_dir.resolve()
-    else:
-        start = suite.file.parent / _expand(suite.data_dir, f"{suite.file}: data_dir")
-    return replace(suite, tasks=tuple(_located(task, start) for task in suite.tasks))
+    start = data_dir.resolve() if data_dir is not None else _own_start(suite, report)
+    tasks = [_located(task, start, stand_in=data_dir is not None) for task in suite.tasks]
+    missing = {
+        task.name: files
+        for task in tasks
+        if (files := tuple(name for _, names in task.data for name in names if not Path(name).is_file()))
+    }
+    kept = tuple(task for task in tasks if task.name not in missing)
+    if missing and not (skip_missing and kept):
+        raise InputError(
+            "data of the suite is not there",
+            where=str(suite.file),
+            expected="; ".join(f"{name}: {', '.join(files)}" for name, files in missing.items()),
+            found=f"data of {len(kept)} of {len(tasks)} tasks",
+            hint="say where the data lies with --data DIR"
+            + (", or leave these tasks out with --skip-missing" if kept else ", or fetch it first"),
+        )
+    return replace(suite, tasks=kept, left_out=tuple(LeftOut(*item) for item in missing.items()))
 
 
-def _located(task: Task, start: Path) -> Task:
-    """The task with each data file resolved against `start`."""
-    data = []
-    for split, names in task.data:
-        files = [(start / _expand(name, task.where)).resolve() for name in names]
-        for file in files:
-            if not file.is_file():
-                raise InputError(
-                    f'the data of task "{task.name}" is not there',
-                    where=f"{task.where}: data.{split}",
-                    expected=f"a file {file}",
-                    hint="say where the data lies with --data DIR, or fetch it first",
-                )
-        data.append((split, tuple(str(file) for file in files)))
-    return replace(task, data=tuple(data))
+def _own_start(suite: Suite, report: Callable[[str], None]) -> Path:
+    """Where the suite's relative data paths start when nobody says otherwise."""
+    if suite.material:
+        from evals.material import prepare_material
+
+        return prepare_material(suite.material, report=report).resolve()
+    return suite.file.parent / _expand(suite.data_dir, f"{suite.file}: data_dir")
+
+
+def _located(task: Task, start: Path, *, stand_in: bool) -> Task:
+    """The task with its data files made absolute; on its local files where they stand in."""
+    if stand_in and task.local is not None:
+        task = replace(task, definition=task.local.definition, data=task.local.data)
+
+    def absolute(name: str) -> str:
+        return str((start / _expand(name, task.where)).resolve())
+
+    data: Data = tuple((split, tuple(absolute(name) for name in names)) for split, names in task.data)
+    return replace(task, data=data, local=None)
 
 
 def _expand(text: str, where: str) -> str:

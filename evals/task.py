@@ -21,11 +21,20 @@ Data = tuple[tuple[str, tuple[str, ...]], ...]
 #: What a suite, a category or a task may be called: it becomes part of file names and table heads.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
-_WHAT = ("task", "definition", "bundled", "override", "data")
+_WHAT = ("task", "definition", "bundled", "override", "data", "local", "override_local")
 _HOW = ("shots", "limit", "metric", "higher_is_better", "chance")
 _SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 _NAMING = ("task", "tag", "group", "task_alias")
+_DATA_SET = ("dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset")
 _BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
+
+
+@dataclass(frozen=True)
+class Local:
+    """A task on local copies of its hub data set: the definition without that data set, and the files."""
+
+    definition: Mapping[str, Any]
+    data: Data
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,8 @@ class Task:
 
     `definition`: the lm-eval mapping with includes merged, without names, and without a data set when `data`
     replaces it. `limit`: the first N items, None for all. `chance`: the score of blind guessing, None where
-    there is none. `where`: "file: path.in.it" of the entry, for errors.
+    there is none. `where`: "file: path.in.it" of the entry, for errors. `local`: the task on local copies,
+    taken in its place where a folder of them is given; None once the data is located.
     """
 
     name: str
@@ -50,6 +60,7 @@ class Task:
     higher_is_better: bool
     chance: float | None
     where: str
+    local: Local | None = None
 
     @property
     def version(self) -> str:
@@ -71,8 +82,10 @@ def read_task(node: Node, suite: str, role: Role, category: str) -> Task:
         raise node.wrong("task", "a task's name is letters, digits, _, - and .")
     definition = _definition(node)
     data = _data(node, definition)
-    definition = _with_splits(node, definition, data)
+    definition = _on_files(definition, data) if data else definition
+    _check_splits(node, definition, data)
     metric, chosen = _metric(node, definition)
+    shots = _shots(node, definition)
     return Task(
         name=name,
         suite=suite,
@@ -80,13 +93,14 @@ def read_task(node: Node, suite: str, role: Role, category: str) -> Task:
         category=category,
         definition=definition,
         data=data,
-        shots=_shots(node, definition),
+        shots=shots,
         limit=_limit(node),
         metric=metric,
         filter=chosen,
         higher_is_better=_direction(node, definition, metric),
         chance=_chance(node),
         where=node.where(),
+        local=_local(node, definition, data),
     )
 
 
@@ -110,17 +124,34 @@ def _definition(node: Node) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in _NAMING}
 
 
-def _data(node: Node, definition: dict[str, Any]) -> Data:
-    """The task's files, from `data` or the definition's own `data_files`; () when lm-eval finds them itself.
+def _data(node: Node, definition: Mapping[str, Any]) -> Data:
+    """The files from `data` or the definition's own `data_files`; () when lm-eval finds them itself."""
+    if node.raw("data") is not None:
+        return _files(node, "data", node.raw("data"))
+    arguments = definition.get("dataset_kwargs")
+    files = arguments.get("data_files") if isinstance(arguments, dict) else None
+    return () if files is None else _files(node, "definition", files)
 
-    With files, the definition's data set is taken off: it is replaced.
-    """
-    where, files = "data", node.raw("data")
-    if files is None:
-        arguments = definition.get("dataset_kwargs")
-        where, files = "definition", arguments.get("data_files") if isinstance(arguments, dict) else None
-    if files is None:
-        return ()
+
+def _local(node: Node, definition: Mapping[str, Any], data: Data) -> Local | None:
+    """The task on local copies of its hub data set, checked like the task itself; None without `local`."""
+    changes = node.take_or("override_local", dict, {})
+    if "local" not in node:
+        if changes:
+            raise node.wrong("override_local", "there are no local files that this could apply to")
+        return None
+    if data:
+        raise node.wrong("local", "the task has files of its own: nothing stands in for them")
+    files = _files(node, "local", node.raw("local"))
+    changed = _on_files({**definition, **changes}, files)
+    _check_splits(node, changed, files)
+    _shots(node, changed)
+    _metric(node, changed)
+    return Local(changed, files)
+
+
+def _files(node: Node, where: str, files: Any) -> Data:
+    """Split -> files, all of one kind, as written."""
     if not isinstance(files, dict) or not files:
         raise node.wrong(where, "data files are given split by split", expected="{test: file.jsonl}")
     data: list[tuple[str, tuple[str, ...]]] = []
@@ -131,20 +162,22 @@ def _data(node: Node, definition: dict[str, Any]) -> Data:
         data.append((str(split), tuple(names)))
     if len({data_builder(name) for _, names in data for name in names}) > 1:
         raise node.wrong(where, "the files of one task must be of one kind")
-    for key in ("dataset_path", "dataset_name", "dataset_kwargs"):
-        definition.pop(key, None)
     return tuple(data)
 
 
-def _with_splits(node: Node, definition: dict[str, Any], data: Data) -> dict[str, Any]:
-    """With `data` given, the splits it does not have are taken off; one to score must be left."""
+def _on_files(definition: Mapping[str, Any], data: Data) -> dict[str, Any]:
+    """The definition without its data set, which the files replace, and without the splits they lack."""
     there = [split for split, _ in data]
-    gone = [key for key in _SPLITS if data and definition.get(key) not in (None, *there)]
-    kept = {key: value for key, value in definition.items() if key not in gone}
-    if not kept.get("test_split") and not kept.get("validation_split") and "class" not in kept:
-        expected = "test_split or validation_split in the definition, and its file in data"
-        raise ConfigError("no split to score", where=node.where(), expected=expected, found=", ".join(there))
-    return kept
+    gone = [key for key in _SPLITS if definition.get(key) not in (None, *there)]
+    return {key: value for key, value in definition.items() if key not in (*_DATA_SET, *gone)}
+
+
+def _check_splits(node: Node, definition: Mapping[str, Any], data: Data) -> None:
+    """One split to score must be left; a definition written in Python knows its own."""
+    if not any(definition.get(key) for key in ("test_split", "validation_split", "class")):
+        expected = "test_split or validation_split in the definition, and its file where files are given"
+        found = ", ".join(split for split, _ in data)
+        raise ConfigError("no split to score", where=node.where(), expected=expected, found=found)
 
 
 def _shots(node: Node, definition: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import evals.generation
 from evals.definitions import FunctionRef, digest_definition, find_bundled, read_definition, task_folder
 from evals.suites import load_suite
 from pipeline.errors import ConfigError
@@ -101,3 +102,11 @@ def test_a_digest_follows_the_meaning(tmp_path: Path) -> None:
     helper.write_text("def work(doc): return 2\n")
     digests.append(digest_definition(reference))
     assert len(set(digests)) == len(digests)
+
+
+def test_functions_of_this_package_are_known_by_their_code(tmp_path: Path) -> None:
+    """`!function evals.…` names the installed module from wherever; a digest covers its code."""
+    (tmp_path / "task.yaml").write_text("f: !function evals.generation.score_answers\n")
+    file = read_definition(tmp_path / "task.yaml")["f"].file()
+    assert file == Path(evals.generation.__file__)
+    assert FunctionRef("json.dumps", str(tmp_path), bundled=False).file() is None

@@ -78,6 +78,26 @@ def test_categories_of_a_merge_are_those_of_its_experts(place: Path) -> None:
     assert replace(found, models=(strange,)).counted() == {}
 
 
+def test_named_tasks_are_all_that_is_scored(place: Path) -> None:
+    """With task names only those tasks are scored, and suites without any of them are left out."""
+    found = request(place, "base", tasks=["b1", "a2"])
+    assert asked(found) == {"base": ["a2", "b1"]} and [suite.name for suite in found.suites] == ["in"]
+    with pytest.raises(InputError) as caught:
+        request(place, "base", tasks=["b2"])
+    assert "b1" in caught.value.hint
+
+
+def test_tasks_without_data_are_named_in_the_suites(place: Path) -> None:
+    """With `skip_missing` the rest is scored, and the request's suites say what was left out."""
+    entries = [choice_task("c1"), choice_task("c2", data={"test": "data/gone.jsonl"})]
+    write_suite(place / "out.yaml", {"c": entries}, role="held-out")
+    with pytest.raises(InputError):
+        request(place, "base")
+    found = request(place, "base", skip_missing=True)
+    assert asked(found) == {"base": ["a1", "a2", "b1", "c1"]}
+    assert [one.task for suite in found.suites for one in suite.left_out] == ["c2"]
+
+
 def test_an_unknown_category_is_refused_with_the_nearest(place: Path) -> None:
     """An expert of a category that no held-in suite has is an InputError; held-out ones do not count."""
     for category in ("aa", "c"):
