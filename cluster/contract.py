@@ -2,7 +2,8 @@
 
 A unit is a module-level function and a small payload (paths and ranges, never data); its value is a small
 dict. Units are at-least-once: after a machine fault or a missed deadline a second attempt may overlap the
-first, so a unit's effect must be the same bytes however often it runs.
+first, so a unit's effect must be the same bytes however often it runs. Where it runs must not matter either:
+affinity is a preference that saves loading, never a promise.
 """
 
 from __future__ import annotations
@@ -24,13 +25,18 @@ class Resources:
 
 @dataclass(frozen=True)
 class Unit:
-    """A piece of work. `expected_s` (0: unknown) sets the deadline after which a new attempt is submitted."""
+    """A piece of work. `expected_s` (0: unknown) sets the deadline after which a new attempt is submitted.
+
+    Units of one `affinity` share what a worker has loaded for them: executors run them on one worker while
+    that costs no idle worker. A preference only: outcomes are the same wherever a unit runs.
+    """
 
     id: str
     function: Callable[[Mapping[str, Any]], dict[str, Any]]
     payload: Mapping[str, Any]
     resources: Resources = Resources()
     expected_s: float = 0.0
+    affinity: str = ""
 
 
 @dataclass(frozen=True)

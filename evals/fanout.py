@@ -1,17 +1,18 @@
 """Models x tasks as units of work on any executor, with every finished score kept by content.
 
 A score that the store has is never measured again; one whose model, task, data or settings changed is never
-served. A unit that fails is named in the result while the others go on. It never imports lm_eval or ray.
+served. A unit that fails is named in the result while the others go on. Where there are fewer scores to
+measure than workers could, tasks are cut into parts. It never imports lm_eval or ray.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cluster.contract import Executor, Fault, Resources, Unit
+from cluster.contract import Executor, Fault, Outcome, Unit
 from cluster.progress import Progress
 from evals.content import Digests, record_key, task_digest
 from evals.models import Model
@@ -19,10 +20,12 @@ from evals.record import Record, from_dict
 from evals.setting import Setting
 from evals.store import RecordStore
 from evals.task import Task
-from pipeline.errors import MergescaleError, UnitError
+from evals.units import answer_unit, check_unit, score_unit
 
-#: What a worker needs besides the weights: libraries and one batch of logits.
-_WORKER_BYTES = 2 << 30
+#: A part of a task has at least so many documents: below, starting on it costs more than it saves.
+_LEAST_ITEMS = 64
+#: Parts are made so that each worker gets about so many.
+_PARTS_A_WORKER = 4
 
 
 @dataclass(frozen=True)
@@ -71,25 +74,24 @@ def evaluate(
     """Score each model on its task (data located) and write the tables of all of them in `out_dir`.
 
     Keep the pairs of one model together: a worker then loads it once. `executor` is called only if something
-    is left to measure. ConfigError: a task that lm-eval refuses, before any model is loaded.
+    is left to measure. What cannot be scored is in `failures`; nothing is raised for it.
     """
     store = RecordStore(out_dir)
     digests = digests or Digests(out_dir / "digests.json")
     cells = _cells(pairs, setting, digests)
     found = {cell.key: store.get(cell.key) for cell in cells}
     todo = {cell.key: cell for cell in cells if found[cell.key] is None}
-    missing = list(todo.values())
     failures: dict[str, str] = {}
-    shown = show_progress and bool(missing)
-    with Progress(len(missing), "evaluating", enabled=shown, unit="items") as progress:
-        for cell, outcome in _run(missing, executor, setting):
-            if isinstance(outcome, Record) and outcome.task_digest == cell.digest:
-                store.put(cell.key, outcome)
-                found[cell.key] = outcome
-            else:
-                changed = "the task or its data differ between this machine and the worker"
-                failures[cell.key] = outcome.message if isinstance(outcome, Fault) else changed
-            progress.advance(1, units=1)
+    if todo:
+        with executor() as running:
+            run = _Run(running, setting, store, show_progress)
+            for cell, outcome in run.scores(list(todo.values())):
+                if isinstance(outcome, Record) and outcome.task_digest == cell.digest:
+                    store.put(cell.key, outcome)
+                    found[cell.key] = outcome
+                else:
+                    changed = "the task or its data differ between this machine and the worker"
+                    failures[cell.key] = outcome.message if isinstance(outcome, Fault) else changed
     digests.save()
     records = [_stamped(record, cell) for cell in cells if (record := found[cell.key]) is not None]
     store.write_tables(records)
@@ -112,54 +114,108 @@ def _cells(pairs: Sequence[tuple[Model, Task]], setting: Setting, digests: Diges
     return cells
 
 
-def _run(
-    missing: Sequence[_Cell], executor: Callable[[], Executor], setting: Setting
-) -> Iterator[tuple[_Cell, Record | Fault]]:
-    """Each missing cell with its record or fault, as they finish."""
-    if not missing:
-        return
-    cells = {cell.key: cell for cell in missing}
-    with executor() as running:
-        _check(missing, running)
-        for outcome in running.run(_unit(cell, setting, running.name) for cell in missing):
-            cell = cells[outcome.unit_id]
-            if outcome.fault is not None or outcome.value is None:
-                yield cell, outcome.fault or Fault("program", "the unit gave nothing")
-            else:
-                yield cell, from_dict(outcome.value, cell.task.where)
+@dataclass
+class _Run:
+    """One evaluation on a running executor: check tasks, answer them, score what was answered in parts."""
+
+    executor: Executor
+    setting: Setting
+    store: RecordStore
+    show: bool
+    _facts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def scores(self, cells: Sequence[_Cell]) -> Iterator[tuple[_Cell, Record | Fault]]:
+        """Each cell with its record or fault, as they finish."""
+        refused = self._check(cells)
+        for cell in cells:
+            if _name(cell) in refused:
+                yield cell, refused[_name(cell)]
+        sound = [cell for cell in cells if _name(cell) not in refused]
+        items = {cell.key: self._items(cell) for cell in sound}
+        parts = {key: self._parts(count, sum(items.values())) for key, count in items.items()}
+        by_key = {cell.key: cell for cell in sound}
+        broken: set[str] = set()
+        with Progress(sum(items.values()), "evaluating", enabled=self.show, unit="items") as progress:
+            for outcome in self.executor.run(self._answers(sound, parts)):
+                key = outcome.unit_id.partition("/")[0]
+                progress.advance(items[key] // parts[key], units=1)
+                if outcome.value is None:
+                    if key not in broken:
+                        yield by_key[key], _fault(outcome)
+                    broken.add(key)
+                elif parts[key] == 1:
+                    yield by_key[key], from_dict(outcome.value, by_key[key].task.where)
+                else:
+                    self.store.put_part(self._part_name(outcome.unit_id), outcome.value)
+        cut = [cell for cell in sound if parts[cell.key] > 1 and cell.key not in broken]
+        for outcome in self.executor.run(self._together(cut, parts)):
+            cell = by_key[outcome.unit_id]
+            yield (
+                cell,
+                _fault(outcome) if outcome.value is None else from_dict(outcome.value, cell.task.where),
+            )
+            self.store.drop_parts(cell.key)
+
+    def _check(self, cells: Sequence[_Cell]) -> dict[str, Fault]:
+        """Have workers load every task, before any model; name of each one that is refused -> why."""
+        tasks = {_name(cell): cell.task for cell in cells}
+        units = (
+            check_unit(name, task, number % self.executor.workers)
+            for number, (name, task) in enumerate(tasks.items())
+        )
+        refused = {}
+        with Progress(len(tasks), "loading tasks", enabled=self.show, unit="items") as progress:
+            for outcome in self.executor.run(units):
+                if outcome.value is None:
+                    refused[outcome.unit_id] = _fault(outcome)
+                else:
+                    self._facts[outcome.unit_id] = outcome.value
+                progress.advance(1, units=1)
+        return refused
+
+    def _items(self, cell: _Cell) -> int:
+        """Documents that are scored."""
+        there = int(self._facts[_name(cell)]["items"])
+        limit = self.setting.items(cell.task)
+        return there if limit is None else min(there, limit)
+
+    def _parts(self, items: int, all_items: int) -> int:
+        """Into how many parts a task of so many documents is cut. Batches of no fixed size cannot be cut."""
+        if not self.setting.batch_size.isdecimal():
+            return 1
+        wanted = max(_LEAST_ITEMS, all_items // (_PARTS_A_WORKER * self.executor.workers))
+        return max(1, items // wanted)
+
+    def _answers(self, cells: Sequence[_Cell], parts: Mapping[str, int]) -> Iterator[Unit]:
+        """Units for everything that is not answered yet, model by model."""
+        for cell in cells:
+            count = parts[cell.key]
+            for part in range(count):
+                name = cell.key if count == 1 else f"{cell.key}/{part}/{count}"
+                if count > 1 and self.store.get_part(self._part_name(name)) is not None:
+                    continue
+                yield answer_unit(name, cell.model, cell.task, self.setting, self.executor.name, part, count)
+
+    def _together(self, cells: Sequence[_Cell], parts: Mapping[str, int]) -> Iterator[Unit]:
+        """Units that score the tasks all of whose parts are answered."""
+        for cell in cells:
+            count = parts[cell.key]
+            names = [self._part_name(f"{cell.key}/{part}/{count}") for part in range(count)]
+            answered = [part for name in names if (part := self.store.get_part(name)) is not None]
+            yield score_unit(cell.key, cell.model, cell.task, self.setting, answered)
+
+    def _part_name(self, unit_id: str) -> str:
+        """What a part's answers are kept under: how tasks are cut depends on the batch size too."""
+        return f"{unit_id.replace('/', '-')}-{self.setting.batch_size}"
 
 
-def _check(missing: Sequence[_Cell], executor: Executor) -> None:
-    """Have a worker load every task that is left, before any model. ConfigError: lm-eval refuses one."""
-    tasks = list({cell.digest: cell.task for cell in missing}.values())
-    for outcome in executor.run([Unit("check-tasks", check, {"tasks": tasks})]):
-        if outcome.fault is not None:
-            if isinstance(outcome.fault.exception, MergescaleError):
-                raise outcome.fault.exception
-            raise UnitError("the tasks could not be checked", found=outcome.fault.message)
+def _name(cell: _Cell) -> str:
+    """The name of a task's check: tasks that ask the same with as many shots are checked once."""
+    return f"check/{cell.digest}/{cell.task.shots}"
 
 
-def _unit(cell: _Cell, setting: Setting, executor: str) -> Unit:
-    """The unit of work of a cell. Only Ray hands out GPUs; local workers share the one they see."""
-    memory = int(1.2 * cell.model.weights_bytes) + _WORKER_BYTES
-    on_gpu = setting.device.startswith("cuda") and executor == "ray"
-    resources = Resources(cpus=setting.threads, gpus=1.0 if on_gpu else 0.0, memory_bytes=memory)
-    return Unit(cell.key, measure, {"model": cell.model, "task": cell.task, "setting": setting}, resources)
-
-
-def check(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The unit of work that comes first: load tasks, no model."""
-    from evals.harness import check_tasks
-
-    check_tasks(payload["tasks"])
-    return {}
-
-
-def measure(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The unit of work: one model on one task, in a worker. Returns the record as a plain dict."""
-    from evals.harness import evaluate_model
-
-    return evaluate_model(payload["model"], [payload["task"]], payload["setting"])[0].to_dict()
+def _fault(outcome: Outcome) -> Fault:
+    return outcome.fault or Fault("program", "the unit gave nothing")
 
 
 def _stamped(record: Record, cell: _Cell) -> Record:

@@ -13,6 +13,8 @@ from pipeline.machine import cpu_precision
 class Setting:
     """`limit` lowers every task's own; `batch_size` as lm-eval takes it ("8", "auto"); `threads` a worker.
 
+    devices: GPUs that one replica of a model is spread over; more than one where it does not fit on one.
+
     dtype: torch's name of the type that models are loaded in, or "auto": the one their config names.
     """
 
@@ -21,6 +23,7 @@ class Setting:
     device: str = "cpu"
     dtype: str = "auto"
     threads: int = 1
+    devices: int = 1
 
     @classmethod
     def on(cls, device: str, dtype: str = "auto", **fields: Any) -> Setting:

@@ -1,4 +1,5 @@
-"""Records on disk, one file a key, and the tables made of them. A record is served only under its own key.
+"""Records on disk, one file a key, answers to parts of tasks, and the tables made of records. A record is
+served only under its own key.
 
 Files are written whole or not at all and never changed, so several runs may share a store.
 """
@@ -6,8 +7,9 @@ Files are written whole or not at all and never changed, so several runs may sha
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from evals.record import Record, from_dict, to_json, write_jsonl, write_parquet
 from pipeline.checkpoint.files import atomic_write
@@ -34,11 +36,33 @@ class RecordStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, to_json(record).encode() + b"\n")
 
+    def put_part(self, name: str, answers: Mapping[str, Any]) -> None:
+        """Keep the answers to a part of a task until its score is there."""
+        path = self._part(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, json.dumps(answers).encode())
+
+    def get_part(self, name: str) -> dict[str, Any] | None:
+        """What `put_part` kept; None when there is nothing, or a damaged file."""
+        try:
+            found = json.loads(self._part(name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def drop_parts(self, key: str) -> None:
+        """Forget the parts of a score that is there or cannot be had."""
+        for path in (self.folder / "parts").glob(f"{key}-*.json"):
+            path.unlink(missing_ok=True)
+
     def write_tables(self, records: Sequence[Record]) -> None:
         """Write the records of one run as JSON lines and as Parquet, replacing those of the run before."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_jsonl(self.folder / "records.jsonl", records)
         write_parquet(self.folder / "records.parquet", records)
+
+    def _part(self, name: str) -> Path:
+        return self.folder / "parts" / f"{name}.json"
 
     def _path(self, key: str) -> Path:
         return self.folder / "records" / f"{key}.json"

@@ -58,7 +58,7 @@ def _merge(order: UnitOrder) -> dict[str, Any]:
             digest = digests.setdefault(key, xxhash.xxh3_128())
             mark, waited = time.perf_counter(), clock.write_s
             if load.request.order.tensor.action == "copy":
-                output.copy(load, _all_equal(load, order.models), digest)
+                output.copy(load, all_equal(load, order.models), digest)
             else:
                 walk = _walk(order, lane, load, passed)
                 if load.request.order.piece.mode == "resident":
@@ -142,7 +142,7 @@ def _walk(order: UnitOrder, lane: CpuLane, load: Load, passed: Mapping[str, Part
     )
 
 
-def _all_equal(load: Load, models: tuple[str, ...]) -> int:
+def all_equal(load: Load, models: tuple[str, ...]) -> int:
     """Check that every input holds the same bytes; returns the index of the one to copy."""
     tensor = load.request.order.tensor
     names = models if tensor.base is None else ("the base model", *models)

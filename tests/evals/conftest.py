@@ -8,7 +8,16 @@ import pytest
 
 from evals.suites import Suite, load_suite, locate_data
 from tests.helpers.models import write_model
-from tests.helpers.tasks import CHOICE, FREE, SURPRISE, choice_rows, choice_task, write_rows, write_suite
+from tests.helpers.tasks import (
+    CHOICE,
+    FREE,
+    ROLLING,
+    SURPRISE,
+    choice_rows,
+    choice_task,
+    write_rows,
+    write_suite,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +46,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {
                 **choice_task("surprise", definition=SURPRISE, data={"test": "data/test.jsonl"}),
                 "metric": "perplexity",
+                "chance": None,
+            },
+            {
+                **choice_task("rolling", definition=ROLLING, data={"test": "data/test.jsonl"}),
+                "metric": "word_perplexity",
                 "chance": None,
             },
         ],

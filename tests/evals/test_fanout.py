@@ -19,12 +19,11 @@ from evals.record import Record, read_jsonl, read_parquet
 from evals.setting import Setting
 from evals.suites import Suite, load_suite, locate_data
 from evals.task import Task
-from pipeline.errors import ConfigError
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.models import write_model
 from tests.helpers.tasks import choice_rows, choice_task, write_rows, write_suite
 
-CHECK = "check-tasks"
+CHECK = "check/"
 
 
 def pairs(models: Sequence[Path], tasks: Sequence[Task]) -> list[tuple[Model, Task]]:
@@ -38,7 +37,7 @@ def run(
     """Evaluate in this process: (evaluation, ids of the units that ran, without the check)."""
     executor = InlineExecutor()
     found = evaluate(asked, lambda: executor, out, setting or Setting(limit=6))
-    return found, [unit for unit in executor.ran if unit != CHECK]
+    return found, [unit for unit in executor.ran if not unit.startswith(CHECK)]
 
 
 def plain(records: Iterable[Record]) -> list[Record]:
@@ -157,15 +156,19 @@ def test_an_interrupted_run_is_continued(own: Path, tasks: tuple[Task, ...], tmp
     assert len(ran) == 1 and len(found.records) == 4 and found.reused == 3
 
 
-def test_a_wrong_task_stops_everything_before_any_model(own: Path, tmp_path: Path) -> None:
-    """A task that lm-eval refuses is a ConfigError after the check alone, and nothing is written."""
-    entry = choice_task("bad", data={"test": "data/test.jsonl"}, override={"doc_to_target": "{{gone.deep}}"})
-    suite: Suite = locate_data(load_suite(write_suite(own / "bad.yaml", {"choice": [entry]})))
-    executor = InlineExecutor()
-    with pytest.raises(ConfigError):
-        evaluate(pairs([own / "base"], suite.tasks), lambda: executor, tmp_path / "out", Setting())
-    assert executor.ran == [CHECK]
-    assert not (tmp_path / "out").exists()
+def test_a_wrong_task_costs_its_own_scores_only(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:
+    """A task that lm-eval refuses, or that has no documents, is a failure that says so; the others finish."""
+    write_rows(own / "data" / "none.jsonl", [])
+    entries = [
+        choice_task("bad", data={"test": "data/test.jsonl"}, override={"doc_to_target": "{{gone.deep}}"}),
+        choice_task("empty", data={"test": "data/none.jsonl"}),
+    ]
+    suite: Suite = locate_data(load_suite(write_suite(own / "bad.yaml", {"choice": entries})))
+    found, ran = run(pairs([own / "base"], [*suite.tasks, tasks[0]]), tmp_path / "out")
+    assert len(ran) == 1 and [one.task for one in found.records] == ["pick"]
+    assert [one.task for one in found.failures] == ["bad", "empty"]
+    assert "lm-eval cannot load" in found.failures[0].reason and "gone" in found.failures[0].reason
+    assert "none.jsonl" in found.failures[1].reason
 
 
 def test_worker_processes_give_the_same_records(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:

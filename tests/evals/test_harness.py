@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from evals.harness import check_tasks, evaluate_model
+from evals.content import Digests
+from evals.harness import Part, check_task, evaluate_model, score, score_part, score_together
+from evals.models import describe_model
 from evals.record import Record
 from evals.setting import Setting
 from evals.suites import Suite, load_suite, locate_data
@@ -49,13 +51,13 @@ def by_lm_eval(model: Path, task: Task, folder: Path) -> dict[str, Any]:
         num_fewshot=task.shots or None,
         device="cpu",
         batch_size=8,
-        bootstrap_iters=0 if task.metric == "perplexity" else 2,
+        bootstrap_iters=0 if "perplexity" in task.metric else 2,
     )
     found: dict[str, Any] = answer["results"][task.name]
     return found
 
 
-@pytest.mark.parametrize("name", ["pick", "shots", "free", "surprise"])
+@pytest.mark.parametrize("name", ["pick", "shots", "free", "surprise", "rolling"])
 def test_scores_are_those_of_lm_eval(
     home: Path, suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -66,7 +68,7 @@ def test_scores_are_those_of_lm_eval(
     theirs = by_lm_eval(home / "base", task, tmp_path)
     assert record.value == theirs[f"{task.metric},{task.filter}"]
     assert record.n == 24
-    if name == "surprise":
+    if name in ("surprise", "rolling"):
         assert record.stderr is not None and record.stderr > 0, "by bootstrap"
     else:
         assert record.stderr == pytest.approx(theirs[f"{task.metric}_stderr,{task.filter}"], rel=1e-12)
@@ -183,6 +185,22 @@ def test_a_task_that_cannot_run_is_refused_before_any_model(
     entry = choice_task(definition=definition, data={"test": "data/test.jsonl"})
     task = locate_data(load_suite(write_suite(tmp_path / "suite.yaml", {"choice": [entry]}))).tasks[0]
     with pytest.raises(ConfigError) as caught:
-        check_tasks([task])
+        check_task(task)
     assert caught.value.where.endswith("suite.yaml: categories.choice[0]")
     assert "pick" in caught.value.what
+
+
+@pytest.mark.parametrize("name", ["pick", "shots", "free", "surprise", "rolling"])
+def test_parts_answer_as_one_worker_does(home: Path, suite: Suite, name: str) -> None:
+    """However many workers share a task, in whatever order they answer, its record is the same to the bit."""
+    task, model = only(suite, name), describe_model(home / "base", Digests())
+    for batch_size in ("4", "5"):
+        setting = Setting(batch_size=batch_size)
+        whole = score(model, task, setting)
+        for parts in (2, 3, 7):
+            answered = [score_part(model, task, setting, part, parts) for part in reversed(range(parts))]
+            sent = [Part.from_dict(json.loads(json.dumps(part.to_dict()))) for part in answered]
+            together = score_together(model, task, setting, sent)
+            assert replace(together, elapsed_s=0.0) == replace(whole, elapsed_s=0.0)
+            if name != "rolling":
+                assert sum(bool(any(part.answers.values())) for part in answered) > 1, "the work was shared"

@@ -48,6 +48,15 @@ SURPRISE: dict[str, Any] = {
     "metric_list": [{"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False}],
 }
 
+#: How surprising a whole text is, word by word.
+ROLLING: dict[str, Any] = {
+    "output_type": "loglikelihood_rolling",
+    "test_split": "test",
+    "doc_to_text": "",
+    "doc_to_target": "{{question}}",
+    "metric_list": [{"metric": "word_perplexity", "aggregation": "weighted_perplexity"}],
+}
+
 
 def choice_rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
     """Questions of two to eight words with three choices, one of them two words long."""

@@ -1,0 +1,131 @@
+"""Models as lm-eval holds them: loaded once a worker and kept until another is asked for.
+
+The backend is Hugging Face transformers through lm-eval's own HFLM; a model comes from a directory or from a
+merge that is held in memory. Nothing here knows a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from evals.harness.quiet import quiet
+from evals.models import Model
+from evals.setting import Setting
+from pipeline.errors import CheckpointError, RunError
+
+_kept: dict[tuple[Any, ...], Any] = {}
+_merged: dict[str, list[dict[str, Any]]] = {}
+
+
+def load_lm(model: Model, setting: Setting) -> Any:
+    """The model as an lm-eval LM. One is kept: the next model takes its place before it is loaded.
+
+    Sets torch's thread count. CheckpointError: it cannot be loaded, or has no tokenizer.
+    """
+    import torch
+
+    torch.set_num_threads(setting.threads)
+    key = (model.digest, replace(setting, limit=None))
+    if key not in _kept:
+        _kept.clear()
+        with quiet():
+            lm = _from_merge(model, setting) if model.merge is not None else _from_directory(model, setting)
+        lm.model.register_forward_hook(_Watch(model.label))
+        _kept[key] = lm
+    return _kept[key]
+
+
+class _Watch:
+    """A hook that stops a model whose logits are not numbers: lm-eval would turn them into a score."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def __call__(self, _module: Any, _inputs: Any, output: Any) -> None:
+        if bool(output.logits.isnan().any()):
+            raise RunError(
+                "the model's logits are not numbers (NaN)",
+                where=self._label,
+                hint="look for NaN or Inf in its weights; a merge with too large a weight overflows",
+            )
+
+
+def _from_directory(model: Model, setting: Setting) -> Any:
+    """HFLM over the model's directory."""
+    return _hflm(model, setting, model.path, _tokenizer(model, model.path))
+
+
+def _from_merge(model: Model, setting: Setting) -> Any:
+    """HFLM over a merge that this worker holds in memory, computed now unless a sibling's was just before."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from pipeline.checkpoint.companions import write_companions
+
+    assert model.merge is not None
+    weights = _merged_weights(model)
+    with TemporaryDirectory(prefix="mergescale-model-") as folder:
+        write_companions(model.merge.companions, Path(folder))
+        config = AutoConfig.from_pretrained(folder)
+        dtype = config.dtype if setting.dtype == "auto" else getattr(torch, setting.dtype)
+        held = AutoModelForCausalLM.from_pretrained(None, config=config, state_dict=weights, dtype=dtype)
+        return _hflm(model, setting, held.to(setting.device), _tokenizer(model, folder))
+
+
+def _merged_weights(model: Model) -> dict[str, Any]:
+    """The merge's tensors by name. All merges of its group are computed together, from one read."""
+    from pipeline.work.holding import merge_in_memory
+
+    assert model.merge is not None
+    group = model.merge.group
+    if group not in _merged:
+        _merged.clear()
+        _merged[group] = merge_in_memory(model.merge.plans)
+    return dict(_merged[group][model.merge.position])
+
+
+def _hflm(model: Model, setting: Setting, source: Any, tokenizer: Any) -> Any:
+    """lm-eval's Hugging Face model. Several devices a replica: transformers spreads the layers over them."""
+    from lm_eval.models.huggingface import HFLM
+
+    try:
+        return HFLM(
+            pretrained=source,
+            tokenizer=tokenizer,
+            device=setting.device,
+            dtype=setting.dtype,
+            batch_size=int(setting.batch_size) if setting.batch_size.isdecimal() else setting.batch_size,
+            **({"parallelize": True} if setting.devices > 1 else {}),
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            "the model cannot be loaded",
+            where=model.path,
+            found=_first_line(error),
+            hint="check that config.json and the weights belong together",
+        ) from error
+
+
+def _tokenizer(model: Model, place: str) -> Any:
+    """The tokenizer beside the weights. CheckpointError when there is none that transformers can read."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise CheckpointError(
+            "the model has no tokenizer that can be read",
+            where=model.path,
+            expected="tokenizer.json or another tokenizer file beside the weights",
+            found=_first_line(error),
+            hint="copy the tokenizer files of its base model into the directory",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines: Sequence[str] = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -1,0 +1,31 @@
+"""Keeping lm-eval's bars and notes off the screen. What else is written comes through."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+_BAR = re.compile(r"%\||/s\]\s*$")
+_LOGGERS = ("lm_eval", "transformers")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back bars, notes about defaults (suites check them) and about cut prompts (records count them)."""
+    held = io.StringIO()
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with redirect_stderr(held), redirect_stdout(held):
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        for line in held.getvalue().replace("\r", "\n").splitlines():
+            if line.strip() and not _BAR.search(line):
+                print(line, file=sys.stderr)

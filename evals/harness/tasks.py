@@ -1,0 +1,124 @@
+"""Suite tasks as lm-eval's own task objects, loaded once a process, by content. No model comes near."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any
+
+from evals.content import Digests, task_digest
+from evals.definitions import FunctionRef
+from evals.harness.quiet import quiet
+from evals.task import Task, data_builder
+from pipeline.checkpoint.files import digest_file
+from pipeline.errors import ConfigError, InputError
+
+_KEPT = 256
+_loaded: dict[tuple[str, int], Any] = {}
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What is known about a task once its data is loaded. items: documents of the split that is scored."""
+
+    items: int
+    output_type: str
+
+
+def check_task(task: Task) -> TaskFacts:
+    """Load a task's definition and data, and render its first document; no model.
+
+    ConfigError: lm-eval refuses it. InputError: it has no documents.
+    """
+    loaded = load_task(task, task_digest(task, Digests()))
+    if not len(loaded.eval_docs):
+        raise _no_documents(task)
+    return TaskFacts(len(loaded.eval_docs), str(loaded.OUTPUT_TYPE))
+
+
+def load_task(task: Task, digest: str) -> Any:
+    """lm-eval's task object with its data in memory; kept by content. ConfigError, InputError as `check_task`."""
+    key = (digest, task.shots)
+    if key not in _loaded:
+        from lm_eval.tasks import TaskManager
+
+        with TemporaryDirectory(prefix="mergescale-data-") as folder, quiet():
+            try:
+                config = _resolved(dict(task.definition)) | _data_set(task, folder)
+                config |= {"task": task.name, "num_fewshot": task.shots}
+                found = TaskManager(include_defaults=False).load([config])["tasks"]
+            except StopIteration as error:  # lm-eval looks at the first document
+                raise _no_documents(task) from error
+            except Exception as error:  # a definition runs templates and functions of its own
+                raise ConfigError(
+                    f'lm-eval cannot load the task "{task.name}"',
+                    where=task.where,
+                    found=f"{type(error).__name__}: {error}",
+                    hint="compare the definition's columns and splits with the data",
+                ) from error
+        while len(_loaded) >= _KEPT:
+            _loaded.pop(next(iter(_loaded)))
+        _loaded[key] = next(iter(found.values()))
+    return _loaded[key]
+
+
+def _no_documents(task: Task) -> InputError:
+    return InputError(
+        f'the task "{task.name}" has no documents',
+        where=task.where,
+        found="; ".join(f"{split}: {', '.join(files)}" for split, files in task.data) or "an empty split",
+        hint="check the data file of the split that is scored",
+    )
+
+
+def _data_set(task: Task, folder: str) -> dict[str, Any]:
+    """The data-set keys of the definition: local files, read into memory through a cache that is thrown away.
+
+    The cache of `datasets` knows files by time and size, so it could serve old rows: nothing is left in it.
+    """
+    if not task.data:
+        return {}
+    files = {split: list(names) for split, names in task.data}
+    arguments = {"data_files": files, "cache_dir": folder, "keep_in_memory": True}
+    return {
+        "dataset_path": data_builder(task.data[0][1][0]),
+        "dataset_name": None,
+        "dataset_kwargs": arguments,
+    }
+
+
+def _resolved(value: Any) -> Any:
+    """A definition with every `FunctionRef` turned into the function it names."""
+    if isinstance(value, dict):
+        return {key: _resolved(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolved(item) for item in value]
+    return _function(value) if isinstance(value, FunctionRef) else value
+
+
+def _function(reference: FunctionRef) -> Any:
+    """The function itself, from the Python file beside the definition or from an importable module."""
+    module_name, _, name = reference.name.rpartition(".")
+    file = reference.file()
+    if file is not None and not reference.bundled:
+        return getattr(_module(file), name)
+    if file is not None:
+        module_name = ".".join(["lm_eval", "tasks", *Path(reference.folder).parts, module_name])
+    return getattr(importlib.import_module(module_name), name)
+
+
+def _module(file: Path) -> ModuleType:
+    """A user's Python file as a module; named by its bytes, so that a changed file is a new module."""
+    name = f"mergescale_task_{digest_file(file)}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"cannot import {file}")
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]

@@ -1,0 +1,74 @@
+"""The units of work of an evaluation: check a task, answer it whole or in part, score the parts together.
+
+Module-level functions and small payloads, as executors want them; lm-eval loads where they run. Units of one
+model share its affinity, so that a worker loads the model once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cluster.contract import Resources, Unit
+from evals.models import Model
+from evals.setting import Setting
+from evals.task import Task
+
+#: What a worker needs besides the weights: libraries and one batch of logits.
+_WORKER_BYTES = 2 << 30
+
+
+def check_unit(name: str, task: Task, number: int) -> Unit:
+    """Load the task and its data, no model. Value: "items", "output_type". `number`: the worker to prefer."""
+    return Unit(name, check, {"task": task}, affinity=f"check/{number}")
+
+
+def answer_unit(
+    name: str, model: Model, task: Task, setting: Setting, executor: str, part: int = 0, parts: int = 1
+) -> Unit:
+    """The model's answers to a task: its record where they are all, else one part's answers."""
+    payload = {"model": model, "task": task, "setting": setting, "part": part, "parts": parts}
+    affinity = "" if model.baseline else model.affinity
+    return Unit(name, answer, payload, resources(model, setting, executor), affinity=affinity)
+
+
+def score_unit(
+    name: str, model: Model, task: Task, setting: Setting, parts: Sequence[Mapping[str, Any]]
+) -> Unit:
+    """The record that the answers of all parts make."""
+    return Unit(name, together, {"model": model, "task": task, "setting": setting, "parts": list(parts)})
+
+
+def resources(model: Model, setting: Setting, executor: str) -> Resources:
+    """What a worker with this model occupies. Only Ray hands out GPUs; local workers share those they see."""
+    held = model.weights_bytes * (len(model.merge.plans) if model.merge is not None else 0)
+    memory = int(1.2 * model.weights_bytes) + held + _WORKER_BYTES
+    on_gpu = setting.device.startswith("cuda") and executor == "ray" and not model.baseline
+    return Resources(
+        cpus=setting.threads, gpus=float(setting.devices) if on_gpu else 0.0, memory_bytes=memory
+    )
+
+
+def check(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a `check_unit`."""
+    from evals.harness import check_task
+
+    return vars(check_task(payload["task"])).copy()
+
+
+def answer(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Run an `answer_unit`: the record as plain data, or the part's answers."""
+    from evals.harness import score, score_part
+
+    model, task, setting = payload["model"], payload["task"], payload["setting"]
+    if payload["parts"] == 1:
+        return score(model, task, setting).to_dict()
+    return score_part(model, task, setting, payload["part"], payload["parts"]).to_dict()
+
+
+def together(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a `score_unit`: the record as plain data."""
+    from evals.harness import Part, score_together
+
+    parts = [Part.from_dict(part) for part in payload["parts"]]
+    return score_together(payload["model"], payload["task"], payload["setting"], parts).to_dict()

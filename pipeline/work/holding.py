@@ -1,0 +1,179 @@
+"""Merges computed into this process's memory, several from one read of the experts. Nothing is written.
+
+The arithmetic is that of the written merge, load by load (`rounds.Walk`), so the bytes are the same. Every
+input byte that any of the merges needs is read once a pass: one pass where tensors fit a worker, one more for
+each round that measures a group (`trim_scope: model`, or a tensor too large to hold).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from cluster.fold import fold
+from pipeline.methods import load_method
+from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
+from pipeline.plan.cost import raw_bytes
+from pipeline.plan.plan import MergePlan, Piece, Source, TensorPlan
+from pipeline.work.lanes import CpuLane, make_lane, torch_dtype
+from pipeline.work.orders import PieceOrder
+from pipeline.work.reading import Arena, Load, load_all, requests
+from pipeline.work.rounds import Walk
+from pipeline.work.unit import all_equal
+
+
+@dataclass
+class _Group:
+    """What the rounds have found out about one group of one plan, and the running sums of its scans."""
+
+    totals: Totals = field(default_factory=dict)
+    scans: tuple[Round, ...] = ()
+    before: Partial = field(default_factory=dict)
+    zero: Partial = field(default_factory=dict)
+
+
+class _Merge:
+    """One plan on its way: its groups, the tensors it fills, and which piece of which tensor is whose."""
+
+    def __init__(self, plan: MergePlan, lane: CpuLane) -> None:
+        self.plan, self.lane = plan, lane
+        self.method: Method = load_method(plan.config.merge_method)
+        self.models = tuple(str(index.ref) for index in plan.experts)
+        self.tensors = {tensor.spec.name: tensor for tensor in plan.tensors}
+        self.groups = [_Group() for _ in plan.groups]
+        self.group_of = {
+            plan.tensors[number].spec.name: position
+            for position, group in enumerate(plan.groups)
+            for number in group.tensors
+        }
+        self.resident = {
+            plan.tensors[piece.tensor].spec.name
+            for unit in plan.units
+            for piece in unit.pieces
+            if piece.mode == "resident"
+        }
+        self.merged: dict[str, Tensor] = {}
+
+    def asking(self) -> dict[int, Round]:
+        """Group -> the round it needs next; those that are settled are left out."""
+        found = {}
+        for number, known in enumerate(self.groups):
+            round_ = self.method.next_round(self.plan.groups[number].knobs, known.totals)
+            if round_ is not None:
+                found[number] = round_
+        return found
+
+    def walk(self, load: Load, tensor: TensorPlan) -> Walk:
+        """A walk over a load of one tensor, with what is known about its group."""
+        number = self.group_of.get(tensor.spec.name)
+        known = self.groups[number] if number is not None else _Group()
+        return Walk(self.lane, self.method, self.models, load, known.totals, known.before, known.scans)
+
+    def measure(self, load: Load, tensor: TensorPlan, round_: Round, folded: dict[int, Partial]) -> None:
+        """Add what one load says about its group."""
+        number = self.group_of[tensor.spec.name]
+        walk = self.walk(load, tensor)
+        partial = walk.measure(round_)
+        self.groups[number].before = walk.before
+        folded[number] = fold(folded[number], partial) if number in folded else partial
+
+    def settle(self, asked: dict[int, Round], folded: dict[int, Partial]) -> None:
+        """Close a round: the groups' totals move on, and running sums start again at nothing."""
+        for number, round_ in asked.items():
+            known, group = self.groups[number], self.plan.groups[number]
+            scope = Scope(group.numel)
+            known.totals = self.method.settle(round_, folded[number], group.knobs, known.totals, scope)
+            if round_.scan:
+                known.scans = (*known.scans, round_)
+                known.zero = {**known.zero, **{name: array * 0 for name, array in folded[number].items()}}
+            known.before = known.zero
+
+    def apply(self, load: Load, tensor: TensorPlan) -> None:
+        """Merge (or copy) one load into the tensor being filled."""
+        spec, start = tensor.spec, load.request.start
+        if spec.name not in self.merged:
+            self.merged[spec.name] = torch.empty(spec.numel, dtype=torch_dtype(spec.dtype))
+        out = self.merged[spec.name].view(torch.uint8).numpy()
+        size = spec.dtype.size_bytes
+        if tensor.action == "copy":
+            raw = load.raw[all_equal(load, self.models)]
+            out[start * size : start * size + raw.size] = raw
+            return
+        walk = self.walk(load, tensor)
+        if spec.name in self.resident:
+            walk.settle(Scope(spec.numel))
+
+        def visit(first: int, last: int, merged_N: Tensor) -> None:
+            place = out[(start + first) * size : (start + last) * size]
+            self.lane.store(merged_N, spec.dtype, place)
+
+        walk.apply(visit)
+        if spec.name in self.group_of:
+            self.groups[self.group_of[spec.name]].before = walk.before
+
+
+def merge_in_memory(plans: Sequence[MergePlan]) -> list[dict[str, Tensor]]:
+    """The tensors of each plan's model by name, in their shapes and storage types, on the CPU.
+
+    Inputs must lie on this machine (`run.with_local_weights`). Peak memory: the merged models, and of the
+    inputs one tensor of every model where it fits `Limits.memory_bytes`, else a load of it. Raises
+    CheckpointError where inputs that must be equal are not.
+    """
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+    lane = make_lane(plans[0].device)
+    merges = [_Merge(plan, lane) for plan in plans]
+    arena = Arena(lane.allocate)
+    while any(asked := [merge.asking() for merge in merges]):
+        folded: list[dict[int, Partial]] = [{} for _ in merges]
+        for number, load, tensor in _loads(merges, arena, _asking(merges, asked)):
+            round_ = asked[number][merges[number].group_of[tensor.spec.name]]
+            merges[number].measure(load, tensor, round_, folded[number])
+        for merge, rounds, partials in zip(merges, asked, folded, strict=True):
+            merge.settle(rounds, partials)
+    for number, load, tensor in _loads(merges, arena, lambda number, name: name in merges[number].tensors):
+        merges[number].apply(load, tensor)
+    return [_shaped(merge) for merge in merges]
+
+
+def _asking(merges: Sequence[_Merge], asked: Sequence[dict[int, Round]]) -> Callable[[int, str], bool]:
+    """Whether a merge has a round open for a tensor."""
+    return lambda number, name: merges[number].group_of.get(name, -1) in asked[number]
+
+
+def _loads(
+    merges: Sequence[_Merge], arena: Arena, wanted: Callable[[int, str], bool]
+) -> Iterator[tuple[int, Load, TensorPlan]]:
+    """(number of the merge, load, tensor) in the plans' order; what several merges need is read together."""
+    takers: dict[str, list[int]] = {}
+    for name in dict.fromkeys(name for merge in merges for name in merge.tensors):
+        found = [number for number in range(len(merges)) if wanted(number, name)]
+        if found:
+            takers[name] = found
+    orders = [_union(name, [merges[number] for number in numbers]) for name, numbers in takers.items()]
+    plans = [merge.plan for merge in merges]
+    limit = max(raw_bytes(plan.limits, len(plan.experts), plan.device) for plan in plans)
+    for load in load_all(list(requests(orders, merges[0].lane.load_elements)), arena, limit):
+        whole = load.request.order
+        raw = dict(zip(whole.tensor.inputs, load.raw, strict=True))
+        for number in takers[whole.tensor.spec.name]:
+            tensor = merges[number].tensors[whole.tensor.spec.name]
+            request = replace(load.request, order=replace(whole, tensor=tensor))
+            yield number, Load(request, tuple(raw[source] for source in tensor.inputs)), tensor
+
+
+def _union(name: str, takers: Sequence[_Merge]) -> PieceOrder:
+    """One order that reads all that the merges need of a tensor; held whole if any of them must settle it."""
+    tensor = takers[0].tensors[name]
+    sources: dict[Source, None] = {source: None for merge in takers for source in merge.tensors[name].inputs}
+    held = any(name in merge.resident for merge in takers)
+    everything = replace(tensor, base=None, sources=tuple(sources))
+    return PieceOrder(everything, Piece(0, 0, tensor.spec.numel, "resident" if held else "stream"))
+
+
+def _shaped(merge: _Merge) -> dict[str, Tensor]:
+    """The filled tensors in their shapes, in the plan's order."""
+    return {name: merge.merged[name].view(tensor.spec.shape) for name, tensor in merge.tensors.items()}
