@@ -1,8 +1,9 @@
-"""What every executor remembers about units: which is next, how often it was tried, what its end means.
+"""What every executor remembers about units: which are ready, how often each was tried, what its end means.
 
-Bookkeeping only: it says when a unit gets another try, but starts nothing, has no clock of its own (callers
-pass `now`, in monotonic seconds) and pulls units from their iterable only when asked for the next one, so a
-list of a million is never held.
+Bookkeeping only: it says when a unit gets another try, but starts nothing, chooses nothing (placing.py does)
+and has no clock of its own (callers pass `now`, in monotonic seconds). It pulls units from their iterable
+only when asked what is ready: one at a time where units have no affinity, and never more than LOOK_AHEAD
+at once, so a list of a million is never held.
 """
 
 from __future__ import annotations
@@ -14,19 +15,13 @@ from dataclasses import dataclass, field
 
 from cluster.attempt import Result
 from cluster.contract import Outcome, Unit
+from cluster.placing import Job, Ready
 from cluster.retry import Policy
 
 _log = logging.getLogger("mergescale.cluster")
 
 
-@dataclass
-class Job:
-    """One unit under way. Once `settled`, later answers of its other attempts are ignored."""
-
-    unit: Unit
-    attempts: int = 0
-    live: int = 0
-    settled: bool = False
+LOOK_AHEAD = 4096  # units with affinity that are looked through for one that suits a worker
 
 
 @dataclass
@@ -35,7 +30,9 @@ class Agenda:
 
     source: Iterator[Unit]
     policy: Policy
-    _next: Job | None = None
+    _ready: Ready = field(default_factory=Ready)
+    _last: Job | None = None
+    _pulled: int = 0
     _retries: list[tuple[float, int, Job]] = field(default_factory=list)
     _pushed: int = 0
 
@@ -44,26 +41,28 @@ class Agenda:
         """An agenda over any iterable of units."""
         return cls(iter(units), policy)
 
-    def peek(self, now: float) -> Job | None:
-        """The job to start next, left where it is: a retry that is due, else a new unit, else None."""
-        if self._retries and self._retries[0][0] <= now:
-            return self._retries[0][2]
-        if self._next is None:
-            unit = next(self.source, None)
-            self._next = None if unit is None else Job(unit)
-        return self._next
+    def ready(self, now: float) -> Ready:
+        """The jobs that may begin: retries that are due come before new units of their kind.
 
-    def take(self, now: float) -> Job | None:
-        """`peek`, and count an attempt as begun."""
-        job = self.peek(now)
-        if job is None:
-            return None
-        if self._next is job:
-            self._next = None
-        else:
-            heapq.heappop(self._retries)
+        New units are pulled until the newest is one that any worker may take.
+        """
+        while self._retries and self._retries[0][0] <= now:
+            self._ready.put_back(heapq.heappop(self._retries)[2])
+        while len(self._ready) < LOOK_AHEAD and (self._last is None or self._last.unit.affinity):
+            unit = next(self.source, None)
+            if unit is None:
+                break
+            self._last = Job(unit, self._pulled)
+            self._pulled += 1
+            self._ready.add(self._last)
+        return self._ready
+
+    def begin(self, job: Job) -> None:
+        """An attempt of a ready job begins: it is ready no more, and the attempt counts."""
+        self._ready.remove(job)
+        if job is self._last:
+            self._last = None
         self.add_attempt(job)
-        return job
 
     def add_attempt(self, job: Job) -> None:
         """Count one more attempt of a job, whether it is the first, a retry or company for a slow one."""

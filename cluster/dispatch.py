@@ -1,66 +1,42 @@
 """Runs units through a port to other machines: a bounded window, deadlines, first answer wins.
 
 It is the part of the Ray executor that is not Ray: which attempt to submit, when a slow one gets company,
-what to do when nothing can run any more. It reaches machines through `Port` alone, so its rules are tested
-with a clock that the test turns.
+what to do when nothing can run any more. Units without affinity are tasks, queued a few ahead; units with one
+go to actors (seats.py), one at a time. It reaches machines through `Port` alone, so its rules are tested with
+a clock that the test turns.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from cluster.agenda import Agenda, Job
+from cluster.agenda import Agenda
 from cluster.attempt import Result, lost
 from cluster.contract import ClusterError, Outcome, Resources, Unit
+from cluster.placing import Job, Ready
+from cluster.port import Begun, Port
 from cluster.retry import Policy
+from cluster.seats import Seat, Seats
 
 POLL_S = 1.0  # how long one wait may last, and so how late a deadline may be noticed
 HOME_CHECK_S = 10.0  # how often it is checked that what waits can still run somewhere
 LANDING_S = 60.0  # how long a closed run waits for units whose duration nobody knows
-
-
-@dataclass(frozen=True)
-class Begun:
-    """News that an attempt has left the queue."""
-
-    worker: str
-
-
-class Port(Protocol):
-    """The way to the machines. Handles are the port's own and hashable."""
-
-    def submit(self, unit: Unit) -> Any:
-        """Queue one attempt; returns its handle."""
-
-    def wait(self, handles: Sequence[Any], timeout_s: float) -> list[Any]:
-        """Handles that have news, at least one unless the time is over."""
-
-    def news(self, handle: Any) -> Begun | Result:
-        """What a handle that `wait` returned has to say."""
-
-    def cancel(self, handle: Any, *, force: bool) -> None:
-        """Take an attempt out of the queue; with `force`, kill it if it runs."""
-
-    def has_home(self, needs: Resources) -> bool:
-        """Whether some machine could run such a unit if it had nothing else to do."""
-
-    def has_room(self, needs: Resources) -> bool:
-        """Whether such a unit should begin at once, as far as the machines know."""
-
-    def describe(self) -> str:
-        """What the machines have, for a message."""
+PATIENCE_S = 10.0  # how long an attempt may wait to begin before every idle actor makes room for it
 
 
 @dataclass(eq=False)
 class Flight:
-    """One submitted attempt. `late` once it has had its time; beginning gives it new time."""
+    """One submitted attempt, on a seat or (None) as a task. `late` once it has had its time; beginning gives
+    it new time.
+    """
 
     job: Job
     handle: Any
     since_s: float
+    seat: Seat | None = None
     begun: bool = False
     late: bool = False
     worker: str = ""
@@ -72,13 +48,15 @@ class Dispatch:
     def __init__(
         self,
         port: Port,
+        seats: Seats,
         policy: Policy,
         window: int,
         home_wait_s: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._port, self._policy, self._window, self._home_wait_s = port, policy, window, home_wait_s
+        self._port, self._seats, self._policy = port, seats, policy
+        self._window, self._home_wait_s = window, home_wait_s
         self._clock, self._sleep = clock, sleep
         self._flights: dict[Any, Flight] = {}
         self._housed: set[Resources] = set()
@@ -114,20 +92,44 @@ class Dispatch:
                 self.busy = False
 
     def abandon(self) -> None:
-        """Kill what runs, forget everything, wait for nothing."""
-        for handle in self._flights:
-            self._port.cancel(handle, force=True)
+        """Kill what runs and every actor, forget everything, wait for nothing."""
+        for flight in self._flights.values():
+            if flight.seat is None:
+                self._port.cancel(flight.handle, force=True)
         self._flights.clear()
+        self._seats.end_all()
 
     def _fill(self, agenda: Agenda) -> None:
         now = self._clock()
-        while len(self._flights) < self._window and (job := agenda.take(now)) is not None:
-            self._require_home(job.unit)
-            self._submit(job)
+        while len(self._flights) < self._window:
+            found = self._next(agenda.ready(now))
+            if found is None:
+                return
+            agenda.begin(found[0])
+            self._submit(*found)
 
-    def _submit(self, job: Job) -> None:
-        handle = self._port.submit(job.unit)
-        self._flights[handle] = Flight(job, handle, self._clock())
+    def _next(self, ready: Ready) -> tuple[Job, Seat | None] | None:
+        """What begins next, and its seat; what has no affinity need not wait when no seat is to be had."""
+        job = self._seats.next(ready, self._tasks() if self._seats.idle else [])
+        if job is not None and job.unit.affinity:
+            self._require_home(job.unit)
+            seat = self._seats.take(job.unit)
+            if seat is not None:
+                return job, seat
+            job = ready.first("")
+        if job is None:
+            return None
+        self._require_home(job.unit)
+        return job, None
+
+    def _tasks(self) -> list[Resources]:
+        """Needs of all attempts that have no seat, if some have not begun."""
+        tasks = [flight for flight in self._flights.values() if flight.seat is None]
+        return [] if all(flight.begun for flight in tasks) else [task.job.unit.resources for task in tasks]
+
+    def _submit(self, job: Job, seat: Seat | None = None) -> None:
+        handle = self._port.submit(job.unit, None if seat is None else seat.actor)
+        self._flights[handle] = Flight(job, handle, self._clock(), seat)
 
     def _hear(self, agenda: Agenda, handle: Any) -> Generator[Outcome, None, None]:
         flight = self._flights.get(handle)
@@ -138,11 +140,29 @@ class Dispatch:
             flight.begun, flight.late = True, False
             flight.since_s, flight.worker = self._clock(), news.worker
             return
-        del self._flights[handle]
+        self._ended(flight, news)
         outcome = agenda.end(flight.job, self._described(flight, news), self._clock())
         if outcome is not None:
             self._dismiss_others(flight.job)
             yield outcome
+
+    def _ended(self, flight: Flight, result: Result) -> None:
+        """An attempt has ended: its seat is free, or gone with its worker."""
+        del self._flights[flight.handle]
+        if flight.seat is not None and result.worker:
+            self._seats.leave(flight.seat)
+        elif flight.seat is not None:
+            self._seats.end(flight.seat, force=True)
+
+    def _drop(self, flight: Flight) -> None:
+        """Nobody waits for an attempt any more: unqueued if it waits. One that runs is left alone: it writes
+        the same bytes, and interrupting it gains nothing but half a write.
+        """
+        del self._flights[flight.handle]
+        if flight.seat is not None:
+            self._seats.end(flight.seat, force=not flight.begun)
+        elif not flight.begun:
+            self._port.cancel(flight.handle, force=False)
 
     def _described(self, flight: Flight, result: Result) -> Result:
         """A lost attempt cannot say where it ran and how long: we do."""
@@ -151,23 +171,22 @@ class Dispatch:
         return Result(result.value, result.fault, self._clock() - flight.since_s, flight.worker)
 
     def _dismiss_others(self, job: Job) -> None:
-        """Other attempts of a settled unit: unqueued if they wait. One that runs is left alone: it writes the
-        same bytes, and interrupting it gains nothing but half a write.
-        """
+        """Drop the other attempts of a settled unit."""
         for flight in [flight for flight in self._flights.values() if flight.job is job]:
-            if not flight.begun:
-                self._port.cancel(flight.handle, force=False)
-            del self._flights[flight.handle]
+            self._drop(flight)
 
     def _look_after_the_late(self, agenda: Agenda) -> Generator[Outcome, None, None]:
         """Give company to units all of whose attempts are late; give up those that may have no more.
 
-        Time spent in the queue never gives a unit up: a busy cluster is not a broken one.
+        Time spent in the queue never gives a unit up: a busy cluster is not a broken one. Company needs no
+        seat: what it would load is not worth waiting for one.
         """
         now = self._clock()
         if now - self._looked_s < POLL_S:
             return
         self._looked_s = now
+        if any(not flight.begun and now - flight.since_s > PATIENCE_S for flight in self._flights.values()):
+            self._seats.end_idle()
         groups: dict[int, list[Flight]] = {}
         for flight in self._flights.values():
             flight.late = flight.late or self._is_late(flight, now)
@@ -206,7 +225,7 @@ class Dispatch:
         needs = unit.resources
         if needs in self._housed:
             return
-        if not self._port.has_home(needs):
+        if not self._port.holds([needs]):
             raise self._too_small(f'unit "{unit.id}"', needs)
         self._housed.add(needs)
 
@@ -217,7 +236,7 @@ class Dispatch:
             return
         self._checked_s = now
         waiting = {flight.job.unit.resources for flight in self._flights.values() if not flight.begun}
-        homeless = [needs for needs in waiting if not self._port.has_home(needs)]
+        homeless = [needs for needs in waiting if not self._port.holds([needs])]
         if not homeless:
             self._homeless_since_s = None
         elif self._homeless_since_s is None:
@@ -237,8 +256,7 @@ class Dispatch:
         while ready := self._port.wait(list(self._flights), 0.0) if self._flights else []:
             self._hear_last(ready)
         for flight in [flight for flight in self._flights.values() if not flight.begun]:
-            self._port.cancel(flight.handle, force=False)
-            del self._flights[flight.handle]
+            self._drop(flight)
         closed_s = self._clock()
         try:
             while self._flights:
@@ -248,7 +266,7 @@ class Dispatch:
                     deadline_s = self._policy.deadline_s(flight.job.unit.expected_s)
                     until_s = closed_s + LANDING_S if deadline_s is None else flight.since_s + deadline_s
                     if now > until_s:
-                        del self._flights[flight.handle]
+                        self._drop(flight)
         except (KeyboardInterrupt, SystemExit):
             self.abandon()
             raise
@@ -256,7 +274,8 @@ class Dispatch:
     def _hear_last(self, handles: list[Any]) -> None:
         """News that nobody will be told of: what has begun is waited for, what has ended is forgotten."""
         for handle in handles:
-            if isinstance(self._port.news(handle), Result):
-                del self._flights[handle]
+            news, flight = self._port.news(handle), self._flights[handle]
+            if isinstance(news, Result):
+                self._ended(flight, news)
             else:
-                self._flights[handle].begun = True
+                flight.begun = True

@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from queue import SimpleQueue
 
-from cluster.agenda import Job
 from cluster.attempt import Result, attempt, attempt_bytes, fault_of, lost, unpacked, use_threads
 from cluster.contract import ClusterError
+from cluster.placing import Job
 
 HOST = socket.gethostname()
 STOP_WAIT_S = 5.0
@@ -28,10 +28,14 @@ READY = b"ready"
 
 
 class ThreadLane:
-    """Runs units in its own thread of this process. Results go to the queue given at construction."""
+    """Runs units in its own thread of this process. Results go to the queue given at construction.
+
+    `affinity` is the last one that it ran: what its worker has loaded.
+    """
 
     def __init__(self, number: int, results: SimpleQueue[tuple[Job, Result]]) -> None:
         self.worker = f"{HOST}:{os.getpid()}:{number}"
+        self.affinity = ""
         self._results = results
         self._inbox: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name=f"lane-{number}", daemon=True)
@@ -39,6 +43,7 @@ class ThreadLane:
 
     def begin(self, job: Job) -> None:
         """Start one attempt; the lane must be free."""
+        self.affinity = job.unit.affinity or self.affinity
         self._inbox.put(job)
 
     def stop(self) -> None:
@@ -86,6 +91,8 @@ class ProcessLane(ThreadLane):
         begun = time.monotonic()
         order = pickle.dumps((job.unit.function, job.unit.payload))
         child, pipe = self._living_child()
+        if self._fresh:  # whatever an earlier child had loaded is gone
+            self.affinity = job.unit.affinity
         worker = f"{HOST}:{child.pid}"
         ready = False
         try:
@@ -101,6 +108,7 @@ class ProcessLane(ThreadLane):
                     f"a worker process cannot start: it {how}",
                     "read its message on stderr; a script that runs units needs `if __name__ == '__main__':`",
                 ) from None
+            self.affinity = ""
             return lost(f"worker process {child.pid} {how}", time.monotonic() - begun, worker)
 
     def _living_child(self) -> tuple[SpawnProcess, Connection]:

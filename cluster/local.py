@@ -1,7 +1,8 @@
 """The reference executor: threads or processes of this machine, no Ray.
 
-It never runs more than the given CPUs, memory and GPUs allow, takes units in their order, and knows no
-deadline: a second attempt on the same machine would wait for the same disk.
+It never runs more than the given CPUs, memory and GPUs allow, takes units in their order (those with an
+affinity by the rule of placing.py), and knows no deadline: a second attempt on the same machine would wait
+for the same disk.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Literal, Self
 
-from cluster.agenda import Agenda, Job
+from cluster.agenda import Agenda
 from cluster.attempt import Result
 from cluster.contract import ClusterError, Outcome, Resources, Unit
 from cluster.lanes import ProcessLane, ThreadLane
+from cluster.placing import Job, place
 from cluster.retry import Policy
 
 SHARE = 10_000  # CPUs and GPUs are counted in ten-thousandths, as whole numbers, so that sums never drift
@@ -99,22 +101,27 @@ class LocalExecutor:
             self._busy = False
 
     def _begin(self, agenda: Agenda, running: dict[int, tuple[Job, ThreadLane]]) -> None:
-        """Start units in order while the next one fits."""
+        """Start units by the placement rule while the next one fits.
+
+        A lane is made only when none is idle: what lanes have loaded stays in memory.
+        """
         now = time.monotonic()
-        while len(running) < self.workers and (job := agenda.peek(now)) is not None:
-            needs = job.unit.resources
-            self._total.require(job.unit)
-            if not self._total.fits(needs):
+        while len(running) < self.workers:
+            free = [lane.affinity for lane in reversed(self._idle)] or [""]
+            choice = place(agenda.ready(now), free, {lane.affinity for lane in self._lanes})
+            if choice is None:
                 return
-            agenda.take(now)
-            self._total.take(needs)
-            lane = self._free_lane()
+            index, job = choice
+            self._total.require(job.unit)
+            if not self._total.fits(job.unit.resources):
+                return
+            agenda.begin(job)
+            self._total.take(job.unit.resources)
+            lane = self._idle.pop(-1 - index) if self._idle else self._new_lane()
             running[id(job)] = (job, lane)
             lane.begin(job)
 
-    def _free_lane(self) -> ThreadLane:
-        if self._idle:
-            return self._idle.pop()
+    def _new_lane(self) -> ThreadLane:
         lane_class = ThreadLane if self.kind == "thread" else ProcessLane
         self._lanes.append(lane_class(len(self._lanes), self._results))
         return self._lanes[-1]

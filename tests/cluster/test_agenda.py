@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from cluster.agenda import Agenda, Job
+import itertools
+
+from cluster.agenda import LOOK_AHEAD, Agenda
 from cluster.attempt import Result, lost
 from cluster.contract import Unit
+from cluster.placing import Job, place
 from cluster.retry import Policy
 
 POLICY = Policy(max_attempts=3, pause_s=1.0)
@@ -16,9 +19,17 @@ def agenda(*names: str) -> Agenda:
     return Agenda.of((Unit(name, dict, {}) for name in names), POLICY)
 
 
-def taken(found: Agenda, now: float) -> Job:
+def take(found: Agenda, now: float, worker: str = "") -> Job | None:
+    """Begin the next job for a worker that holds this affinity."""
+    choice = place(found.ready(now), [worker], {worker})
+    if choice is not None:
+        found.begin(choice[1])
+    return None if choice is None else choice[1]
+
+
+def taken(found: Agenda, now: float, worker: str = "") -> Job:
     """The next job, which must exist."""
-    job = found.take(now)
+    job = take(found, now, worker)
     assert job is not None
     return job
 
@@ -26,13 +37,30 @@ def taken(found: Agenda, now: float) -> Job:
 def test_units_keep_their_order() -> None:
     """Units are handed out in the order of their iterable, then None."""
     found = agenda("a", "b")
-    assert [taken(found, 0).unit.id, taken(found, 0).unit.id, found.take(0)] == ["a", "b", None]
+    assert [taken(found, 0).unit.id, taken(found, 0).unit.id, take(found, 0)] == ["a", "b", None]
 
 
 def test_looking_does_not_take() -> None:
-    """`peek` shows the next unit as often as one likes, and pulls only that one."""
-    found = agenda("a", "b")
-    assert found.peek(0) is found.peek(0) is found.take(0)
+    """Asking what is ready, as often as one likes, pulls one unit without affinity and begins none."""
+    pulled = itertools.count()
+    found = Agenda.of((Unit(str(n), dict, {}) for n in pulled), POLICY)
+    assert found.ready(0).first("") is found.ready(0).first("") is take(found, 0)
+    assert next(pulled) == 1
+
+
+def test_units_with_affinity_are_looked_through() -> None:
+    """Behind units of other affinities a worker finds its own, as far as the look-ahead goes."""
+    pulled = itertools.count()
+    found = Agenda.of((Unit(str(n), dict, {}, affinity=f"m{n % 8}") for n in pulled), POLICY)
+    assert [taken(found, 0, "m5").unit.id for _ in range(2)] == ["5", "13"]
+    assert next(pulled) == LOOK_AHEAD + 1
+
+
+def test_looking_ahead_ends_at_a_unit_for_anyone() -> None:
+    """Nothing behind a unit without affinity is pulled before that unit has begun."""
+    found = Agenda.of([Unit("a", dict, {}, affinity="m"), Unit("b", dict, {}), Unit("c", dict, {})], POLICY)
+    assert len(found.ready(0)) == 2
+    assert [taken(found, 0).unit.id for _ in range(3)] == ["a", "b", "c"]
 
 
 def test_a_retry_waits_then_comes_first() -> None:
@@ -53,7 +81,7 @@ def test_the_last_fault_settles() -> None:
         outcome = found.end(taken(found, 100.0 * attempt), lost(f"gone {attempt}", 1.0, "w"), 0)
     assert outcome is not None and outcome.fault is not None
     assert (outcome.attempts, outcome.fault.message) == (3, "gone 3")
-    assert found.take(1e9) is None and found.pause_s(0) is None
+    assert take(found, 1e9) is None and found.pause_s(0) is None
 
 
 def test_the_first_answer_wins() -> None:
@@ -65,7 +93,7 @@ def test_the_first_answer_wins() -> None:
     assert outcome is not None and outcome.value == {"x": 1} and outcome.attempts == 2
     assert found.end(job, GOOD, 2) is None
     assert found.end(job, lost("gone", 1.0, "w"), 3) is None
-    assert found.take(1e9) is None
+    assert take(found, 1e9) is None
 
 
 def test_a_lost_attempt_waits_for_its_company() -> None:
@@ -77,3 +105,11 @@ def test_a_lost_attempt_waits_for_its_company() -> None:
     assert found.pause_s(0) is None
     outcome = found.end(job, GOOD, 1)
     assert outcome is not None and outcome.fault is None
+
+
+def test_a_lost_unit_goes_before_its_own_kind() -> None:
+    """A retry that is due comes before other units of its affinity, for the worker that holds it."""
+    found = Agenda.of([Unit(name, dict, {}, affinity="m") for name in "abc"], POLICY)
+    job = taken(found, 0, "m")
+    found.end(job, lost("gone", 1.0, "w"), 0)
+    assert [taken(found, 0.5, "m").unit.id, taken(found, 1.0, "m").unit.id] == ["b", "a"]

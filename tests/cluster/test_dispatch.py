@@ -10,8 +10,10 @@ import pytest
 from cluster.agenda import Agenda
 from cluster.attempt import Result, lost
 from cluster.contract import ClusterError, Outcome, Resources, Unit
-from cluster.dispatch import Begun, Dispatch
+from cluster.dispatch import Dispatch
+from cluster.port import Begun
 from cluster.retry import Policy
+from cluster.seats import Seats
 
 POLICY = Policy(max_attempts=3, deadline_factor=10, min_deadline_s=10, pause_s=1.0)
 GOOD = Result({"x": 1}, None, 0.5, "node")
@@ -26,11 +28,16 @@ class PaperPort:
         self.submitted: dict[int, float] = {}
         self.pending: dict[int, list[tuple[float, Begun | Result]]] = {}
         self.cancelled: list[tuple[int, bool]] = []
+        self.cpus = 99.0
+        self.orders: list[tuple[str, str | None]] = []
+        self.hired: list[str] = []
+        self.dismissed: list[tuple[str, bool]] = []
         self.most = 0
 
-    def submit(self, unit: Unit) -> int:
+    def submit(self, unit: Unit, actor: str | None = None) -> int:
         """Number the attempt and plan its news."""
         number = len(self.submitted)
+        self.orders.append((unit.id, actor))
         self.submitted[number] = self.now
         self.pending[number] = [(self.now + after, news) for after, news in self.script(number)]
         return number
@@ -54,9 +61,18 @@ class PaperPort:
         """Note it."""
         self.cancelled.append((handle, force))
 
-    def has_home(self, needs: Resources) -> bool:
-        """As the test says."""
-        return self.homes
+    def holds(self, needs: Sequence[Resources]) -> bool:
+        """Whether the machines are there and have so many CPUs."""
+        return self.homes and sum(one.cpus for one in needs) <= self.cpus
+
+    def hire(self, needs: Resources) -> str:
+        """Name the actor."""
+        self.hired.append(f"actor {len(self.hired)}")
+        return self.hired[-1]
+
+    def dismiss(self, actor: str, *, force: bool) -> None:
+        """Note it."""
+        self.dismissed.append((actor, force))
 
     def has_room(self, needs: Resources) -> bool:
         """As the test says."""
@@ -73,7 +89,9 @@ class PaperPort:
 
 def run(port: PaperPort, units: int = 1, window: int = 4, expected_s: float = 1.0) -> list[Outcome]:
     """All outcomes of some units that are expected to take a second each."""
-    dispatch = Dispatch(port, POLICY, window, 30.0, clock=lambda: port.now, sleep=port.sleep)
+    dispatch = Dispatch(
+        port, Seats(port, window), POLICY, window, 30.0, clock=lambda: port.now, sleep=port.sleep
+    )
     source = (Unit(str(n), dict, {}, expected_s=expected_s) for n in range(units))
     return list(dispatch.run(Agenda.of(source, POLICY)))
 
@@ -186,7 +204,7 @@ def test_a_unit_without_a_home_is_refused_at_once() -> None:
 def test_a_lost_home_is_waited_for_then_named() -> None:
     """If the only machine that fits leaves while a unit waits, the run ends after a grace period."""
     port = PaperPort(lambda number: [])
-    dispatch = Dispatch(port, POLICY, 4, 30.0, clock=lambda: port.now, sleep=port.sleep)
+    dispatch = Dispatch(port, Seats(port, 4), POLICY, 4, 30.0, clock=lambda: port.now, sleep=port.sleep)
     units = dispatch.run(Agenda.of([Unit("a", dict, {})], POLICY))
 
     def leave(handles: Sequence[Any], timeout_s: float) -> list[Any]:
@@ -203,7 +221,7 @@ def test_a_lost_home_is_waited_for_then_named() -> None:
 def test_a_home_that_left_is_waited_for_by_later_units_too() -> None:
     """A unit like one that had a home is not refused at once when that machine is away for a while."""
     port = PaperPort(lambda number: [(1.0, Begun("node")), (2.0, GOOD)] if number == 0 else [(25.0, GOOD)])
-    dispatch = Dispatch(port, POLICY, 1, 30.0, clock=lambda: port.now, sleep=port.sleep)
+    dispatch = Dispatch(port, Seats(port, 1), POLICY, 1, 30.0, clock=lambda: port.now, sleep=port.sleep)
     outcomes = dispatch.run(Agenda.of((Unit(str(n), dict, {}) for n in range(2)), POLICY))
     next(outcomes)
     port.homes = False
@@ -214,7 +232,7 @@ def test_closing_cancels_the_queued_and_hears_out_the_running() -> None:
     """On close, attempts not begun are taken out of the queue and those begun are waited for."""
     script = {0: quick(0), 1: [(0.0, Begun("node")), (7.0, GOOD)], 2: []}
     port = PaperPort(lambda number: list(script[number]))
-    dispatch = Dispatch(port, POLICY, 3, 30.0, clock=lambda: port.now, sleep=port.sleep)
+    dispatch = Dispatch(port, Seats(port, 3), POLICY, 3, 30.0, clock=lambda: port.now, sleep=port.sleep)
     outcomes = dispatch.run(Agenda.of((Unit(str(n), dict, {}) for n in range(3)), POLICY))
     next(outcomes)
     outcomes.close()
@@ -225,7 +243,7 @@ def test_closing_cancels_the_queued_and_hears_out_the_running() -> None:
 def test_closing_does_not_wait_for_the_hanging() -> None:
     """On close, an attempt that hangs is waited for no longer than its deadline."""
     port = PaperPort(lambda number: quick(number) if number == 0 else [(0.0, Begun("dead"))])
-    dispatch = Dispatch(port, POLICY, 2, 30.0, clock=lambda: port.now, sleep=port.sleep)
+    dispatch = Dispatch(port, Seats(port, 2), POLICY, 2, 30.0, clock=lambda: port.now, sleep=port.sleep)
     source = (Unit(str(n), dict, {}, expected_s=2.0) for n in range(2))
     outcomes = dispatch.run(Agenda.of(source, POLICY))
     next(outcomes)
@@ -236,7 +254,7 @@ def test_closing_does_not_wait_for_the_hanging() -> None:
 def test_interruption_kills_and_waits_for_nothing() -> None:
     """After Ctrl-C every attempt is killed and no time passes."""
     port = PaperPort(lambda number: [(0.0, Begun("node"))])
-    dispatch = Dispatch(port, POLICY, 2, 30.0, clock=lambda: port.now, sleep=port.sleep)
+    dispatch = Dispatch(port, Seats(port, 2), POLICY, 2, 30.0, clock=lambda: port.now, sleep=port.sleep)
 
     def interrupt(handles: Sequence[Any], timeout_s: float) -> list[Any]:
         raise KeyboardInterrupt

@@ -6,10 +6,13 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+_WORKER = threading.local()  # what a worker has loaded
 
 
 class Fussy(Exception):
@@ -99,6 +102,21 @@ def sleeps(payload: Mapping[str, Any]) -> dict[str, Any]:
     begun = time.time()
     time.sleep(payload["seconds"])
     return {"begun": begun, "ended": time.time(), "pid": os.getpid()}
+
+
+def loads(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Loads the payload's model unless this worker (a process, or a thread of one) holds it already. Takes
+    its time, and kills its own process at the first attempt where the payload says so.
+
+    Returns the pid and how often the worker has loaded anything.
+    """
+    if getattr(_WORKER, "model", None) != payload["model"]:
+        _WORKER.model = payload["model"]
+        _WORKER.loads = getattr(_WORKER, "loads", 0) + 1
+    if payload.get("dies") and trace(payload) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(payload.get("seconds", 0.0))
+    return {"pid": os.getpid(), "thread": threading.get_ident(), "loads": _WORKER.loads}
 
 
 def meets(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ CLIS = {
 }
 #: Heavy or fenced libraries -> the only modules (or rooms) that may import them, at any depth.
 FENCED = {
-    "ray": ("cluster.on_ray", "cluster.check", "cluster.submit", "cluster.embedded"),
+    "ray": ("cluster.on_ray", "cluster.ray_port", "cluster.check", "cluster.submit", "cluster.embedded"),
     "lm_eval": ("evals.harness",),
     "torch": ("pipeline.methods", "pipeline.work", "pipeline.machine", "pipeline.training", "evals.harness",
     "evals.demo"), "transformers": ("pipeline.training", "evals.harness", "evals.demo"),
