@@ -57,7 +57,11 @@ DOORS: dict[str, tuple[str, ...]] = {
         "pipeline.values", "pipeline.errors", "pipeline.machine", "pipeline.checkpoint", "pipeline.config",
         "cluster.contract", "cluster.progress",
     ),
+    "evals.material": ("pipeline.errors", "pipeline.checkpoint"),
     "evals.demo": (
+        "evals", "pipeline", "cluster.contract",
+    ),
+    "evals.family": (
         "evals", "pipeline", "cluster.contract",
     ),
 }  # fmt: skip
@@ -69,6 +73,7 @@ CLIS = {
     "pipeline.training.cli": ("pipeline", "cluster"),
     "evals.cli": ("evals", "pipeline", "cluster"),
     "evals.demo.cli": ("evals", "pipeline", "cluster"),
+    "evals.family.cli": ("evals", "pipeline", "cluster"),
     "evals.app": ("evals", "pipeline", "cluster"),
     "evals.__main__": ("evals.app",),
 }
@@ -77,8 +82,8 @@ FENCED = {
     "ray": ("cluster.on_ray", "cluster.ray_port", "cluster.check", "cluster.submit", "cluster.embedded"),
     "lm_eval": ("evals.harness",),
     "torch": ("pipeline.methods", "pipeline.work", "pipeline.machine", "pipeline.training", "evals.harness",
-    "evals.demo"), "transformers": ("pipeline.training", "evals.harness", "evals.demo"),
-    "gguf": ("evals.demo",),
+    "evals.material.smollm2"), "transformers": ("pipeline.training", "evals.harness", "evals.material.smollm2"),
+    "gguf": ("evals.material.smollm2",),
     "click": (*CLIS, "cluster.options"),
     "deepspeed": (),
     "peft": (),

@@ -132,7 +132,7 @@ def _build(
     measured = {
         "parameters": model.num_parameters(),
         "tokens_read": settings.steps * settings.batch_size * settings.sequence,
-        "precision": resolve(settings.precision),
+        "precision": resolve(settings.precision, device),
         "device": device,
         "losses": {stage: _ends([row for row in log if row["stage"] == stage]) for stage in _names(log)},
     }
@@ -212,9 +212,7 @@ def _stages(
 
 def _answers(path: Path, own: InstructSettings, tokenizer: Any, seed: int) -> Answers:
     """The choice rows as `steps` batches; they are repeated where there are fewer."""
-    rows = [
-        encode(tokenizer, row.question, row.choices[row.label], own.max_length) for row in read_examples(path)
-    ]
+    rows = [encode(tokenizer, row.question, row.answer, own.max_length) for row in read_examples(path)]
     epochs = math.ceil(own.steps / math.ceil(len(rows) / own.batch_size))
     plan = plan_batches([len(row.inputs) for row in rows], own.batch_size, epochs, seed)
     return Answers(rows, plan[: own.steps], tokenizer.pad_token_id)

@@ -176,16 +176,18 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return found[max(found)] if found else None
 
 
-def resolve(precision: str) -> str:
-    """ "auto" -> what the processor multiplies in hardware."""
-    return cpu_precision() if precision == "auto" else precision
+def resolve(precision: str, device: str) -> str:
+    """ "auto" -> what the device multiplies in hardware."""
+    if precision != "auto":
+        return precision
+    return cpu_precision() if device == "cpu" else "bfloat16"
 
 
 def _arguments(recipe: Recipe, steps: int) -> Any:
     """The Trainer's own arguments: only the training, every step logged, the batches in their order."""
     from transformers import TrainingArguments
 
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(recipe.folder),
         max_steps=steps,
         per_device_train_batch_size=1,  # an item is a whole batch
@@ -200,7 +202,7 @@ def _arguments(recipe: Recipe, steps: int) -> Any:
         adam_beta2=0.95,
         optim="adamw_torch_fused",
         seed=recipe.seed,
-        bf16=resolve(recipe.precision) == "bfloat16",
+        bf16=resolve(recipe.precision, recipe.device) == "bfloat16",
         use_cpu=recipe.device == "cpu",
         save_strategy="steps",
         save_steps=recipe.save_every,
@@ -212,3 +214,6 @@ def _arguments(recipe: Recipe, steps: int) -> Any:
         log_level="error",
         average_tokens_across_devices=False,
     )
+    arguments.device  # noqa: B018 (it finds the devices, and counts them)
+    arguments._n_gpu = min(1, arguments.n_gpu)  # a base is trained on one GPU, however many it sees
+    return arguments

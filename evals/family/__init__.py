@@ -1,0 +1,1 @@
+"""Families: bases, experts and multitask models with their scores, built from one file. Never merges."""

@@ -1,0 +1,257 @@
+"""The story of a family: data -> bases -> experts -> scores -> gate -> index. Resumable at every stage.
+
+Everything finished is kept by what decided it, so the same command goes on after a kill and does nothing when
+all is there. The index lists only the experts that passed the gate; the table names the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evals.content import Digests
+from evals.family.config import BaseConfig, FamilyConfig
+from evals.family.gate import SUITE, Check, Verdict, judge, make_check
+from evals.family.index import SCHEMA, relative, write_index
+from evals.family.members import Work, make_bases, make_experts
+from evals.family.rows import MULTITASK, FamilyData, prepare_rows
+from evals.fanout import Evaluation, evaluate
+from evals.models import Model, describe_model
+from evals.record import Record
+from evals.setting import Setting
+from evals.suites import Suite, load_suite, locate_data
+from evals.task import Task
+from pipeline.checkpoint.files import digest_bytes, digest_file
+from pipeline.checkpoint.index import read_directory
+from pipeline.errors import ConfigError, RunError
+from pipeline.machine import choose_device
+from pipeline.values import ModelRef
+
+_BATCH = "16"
+_BASE = "base"
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A model of the family: which base it belongs to, and what it is: "base", "multitask" or a category."""
+
+    base: str
+    name: str
+    model: Model
+
+    @property
+    def label(self) -> str:
+        """Its name in tables and records."""
+        return f"{self.base}/{self.name}"
+
+
+def build_family(
+    config: FamilyConfig, work: Work, *, data_dir: Path | None = None, skip_missing: bool = False
+) -> dict[str, Any]:
+    """Build what is missing of a family and return its index, which is written too.
+
+    `data_dir`, `skip_missing`: as `evals.suites.locate_data` has them. InputError for what is wrong with the
+    config, suites or data, before anything is trained. RunError, after the index is written: experts or
+    scores that are missing, and experts that did not pass.
+    """
+    suites = load_suites(config, data_dir, skip_missing, work)
+    data = _data(config, suites[0])
+    checks = [make_check(task, data.validation[task.category, task.name]) for task in suites[0].tasks]
+    bases = make_bases(config, work)
+    untrained = make_experts(config, bases, data, work)
+    digests = Digests(config.out / "scores" / "digests.json")
+    members = _members(config, bases, list(suites[0].categories), digests)
+    evaluation = _scores(config, suites, checks, members, work, digests)
+    gate = {
+        base.name: {
+            category: _verdict(base.name, category, checks, evaluation.records)
+            for category in suites[0].categories
+        }
+        for base in config.bases
+    }
+    index = _index(config, suites, members, evaluation.records, gate)
+    write_index(config.out, index)
+    _close(config, untrained, evaluation, gate)
+    return index
+
+
+def load_suites(config: FamilyConfig, data_dir: Path | None, skip_missing: bool, work: Work) -> list[Suite]:
+    """The held-in suite, then the held-out one, data located. ConfigError: a file has the other role."""
+    found = []
+    for role, file in (("held-in", config.held_in), ("held-out", config.held_out)):
+        if file is None:
+            continue
+        suite = load_suite(file)
+        if suite.role != role:
+            raise ConfigError(f"the suite is not {role}", where=str(file), found=suite.role)
+        found.append(locate_data(suite, data_dir, skip_missing=skip_missing, report=work.report))
+    return found
+
+
+def _data(config: FamilyConfig, suite: Suite) -> FamilyData:
+    """The training and validation rows of the held-in suite."""
+    from evals.harness import write_examples
+
+    return prepare_rows(suite, config.out / "data", config.validation, write_examples)
+
+
+def _members(
+    config: FamilyConfig, bases: Mapping[str, Path], categories: Sequence[str], digests: Digests
+) -> list[_Member]:
+    """Every model that is there: base by base, its experts, its multitask model."""
+    found = []
+    for base in config.bases:
+        places = {_BASE: bases[base.name]}
+        places |= {name: config.expert_dir(base, name) for name in (*categories, MULTITASK)}
+        for name, place in places.items():
+            if place.is_dir():
+                member = _Member(base.name, name, describe_model(place, digests))
+                found.append(replace(member, model=replace(member.model, label=member.label)))
+    return found
+
+
+def _scores(
+    config: FamilyConfig,
+    suites: Sequence[Suite],
+    checks: Sequence[Check],
+    members: Sequence[_Member],
+    work: Work,
+    digests: Digests,
+) -> Evaluation:
+    """Base and multitask model on every task, experts on their own (all if `full`); validation rows too."""
+    every = [task for suite in suites for task in suite.tasks]
+    pairs: list[tuple[Model, Task]] = []
+    for member in members:
+        expert = member.name not in (_BASE, MULTITASK)
+        tasks = [
+            task
+            for task in every
+            if not expert or config.full or (task.role == "held-in" and task.category == member.name)
+        ]
+        held = [check.task for check in checks if member.name in (_BASE, check.task.category)]
+        pairs += [(member.model, task) for task in (*tasks, *held)]
+    setting = Setting.on(choose_device("auto"), batch_size=_BATCH)
+    out = config.out / "scores"
+    return evaluate(pairs, work.start, out, setting, digests=digests, show_progress=work.show_progress)
+
+
+def _verdict(base: str, category: str, checks: Sequence[Check], records: Sequence[Record]) -> Verdict:
+    """The gate for one expert."""
+    own = [check for check in checks if check.task.category == category]
+    held = [record for record in records if record.suite == SUITE]
+
+    def of(name: str) -> dict[str, Record]:
+        return {record.task: record for record in held if record.label == f"{base}/{name}"}
+
+    return judge(own, of(_BASE), of(category))
+
+
+def _index(
+    config: FamilyConfig,
+    suites: Sequence[Suite],
+    members: Sequence[_Member],
+    records: Sequence[Record],
+    gate: Mapping[str, Mapping[str, Verdict]],
+) -> dict[str, Any]:
+    """The index as plain data."""
+    by_label = {member.label: member for member in members}
+    return {
+        "schema": SCHEMA,
+        "name": config.name,
+        "config": {"path": str(config.file), "digest": digest_file(config.file)},
+        "suites": [
+            {
+                "name": suite.name,
+                "role": suite.role,
+                "file": str(suite.file),
+                "tasks": [
+                    {
+                        "category": task.category,
+                        "task": task.name,
+                        "metric": task.metric,
+                        "chance": task.chance,
+                    }
+                    for task in suite.tasks
+                ],
+                "left_out": [one.task for one in suite.left_out],
+            }
+            for suite in suites
+        ],
+        "bases": [_base_entry(config, base, by_label, gate[base.name]) for base in config.bases],
+        "scores": [_score_entry(record) for record in records],
+    }
+
+
+def _base_entry(
+    config: FamilyConfig, base: BaseConfig, members: Mapping[str, _Member], gate: Mapping[str, Verdict]
+) -> dict[str, Any]:
+    """One base with what was made of it; `experts` are those that passed."""
+    multitask = members.get(f"{base.name}/{MULTITASK}")
+    own = members[f"{base.name}/{_BASE}"]
+    place = Path(own.model.path)
+    return {
+        "name": base.name,
+        "size": base.size,
+        "quality": base.quality,
+        "parameters": sum(
+            entry.spec.numel for entry in read_directory(ModelRef(str(place)), place).tensors.values()
+        ),
+        **_place_entry(config, own),
+        "experts": {
+            category: _place_entry(config, members[f"{base.name}/{category}"])
+            for category, verdict in gate.items()
+            if verdict.passed
+        },
+        "multitask": _place_entry(config, multitask) if multitask else None,
+        "gate": {category: vars(verdict) for category, verdict in gate.items()},
+    }
+
+
+def _place_entry(config: FamilyConfig, member: _Member) -> dict[str, str]:
+    """Where a model lies, and the digest of its weights, which path and time of making do not change."""
+    files = sorted(Path(member.model.path).glob("*.safetensors"))
+    digest = digest_bytes(" ".join(digest_file(file) for file in files).encode())
+    return {"path": relative(Path(member.model.path), config.out), "weights_digest": digest}
+
+
+def _score_entry(record: Record) -> dict[str, Any]:
+    base, _, name = record.label.partition("/")
+    kept = (
+        "suite",
+        "role",
+        "category",
+        "task",
+        "metric",
+        "value",
+        "stderr",
+        "n",
+        "task_digest",
+        "model_digest",
+    )
+    return {"base": base, "model": name, **{key: getattr(record, key) for key in kept}}
+
+
+def _close(
+    config: FamilyConfig,
+    untrained: Mapping[str, str],
+    evaluation: Evaluation,
+    gate: Mapping[str, Mapping[str, Verdict]],
+) -> None:
+    """RunError when anything is missing from the family that the config asks for."""
+    lines = [f"{base}: {why}" for base, why in untrained.items()]
+    lines += [f"{one.label} on {one.suite}/{one.task}: {one.reason}" for one in evaluation.failures]
+    lines += [
+        f"{base}/{category}: {verdict.why}"
+        for base, verdicts in gate.items()
+        for category, verdict in verdicts.items()
+        if not verdict.passed
+    ]
+    if lines:
+        raise RunError(
+            "parts of the family are missing or not good enough",
+            where="\n            ".join(lines),
+            expected="every expert above its base and constant answers by two standard errors",
+            hint=f"see {config.out / 'family.md'}; change the training, or replace the task",
+        )

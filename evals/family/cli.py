@@ -1,0 +1,79 @@
+"""`mergescale family`: build a family of models, say how far it is, show its scores.
+
+Tables and paths go to stdout, everything for people to stderr. Heavy imports happen inside
+the commands.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cluster.options import executor_options, start_executor, uses_ray
+
+_CONFIG = click.argument("config", type=click.Path(path_type=Path))
+
+
+@click.group(
+    name="family", epilog="Example:  mergescale family build configs/family/miniature.yaml --workers 2"
+)
+def family() -> None:
+    """Bases, experts and multitask models for a study, built and scored from one file."""
+
+
+@family.command(
+    epilog="Example:  mergescale family build configs/family/t0-135m.yaml --data t0 --skip-missing"
+)
+@_CONFIG
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the suites' data lies.")
+@click.option("--skip-missing", is_flag=True, help="Leave out tasks whose data is not in DIR.")
+@executor_options
+@click.option("--progress/--no-progress", default=True, show_default=True, help="Live lines on stderr.")
+def build(config: Path, data: Path | None, skip_missing: bool, progress: bool, **where: Any) -> None:
+    """Build the family of CONFIG, or what is missing of it; the same command goes on after an interruption.
+
+    Rows of the suite's tasks, bases, an expert for each category and a multitask model, scores. Experts that
+    are not better than their base and constant answers are named, and the exit code is 1.
+    """
+    from evals.family.build import build_family
+    from evals.family.config import load_family
+    from evals.family.members import Work
+    from pipeline.machine import cores
+
+    uses_ray(where["executor"], where["address"])
+    loaded = load_family(config)
+    start = partial(start_executor, **where, here=cores(), kind="process")
+    work = Work(start, partial(click.echo, err=True), progress)
+    build_family(loaded, work, data_dir=data, skip_missing=skip_missing)
+    click.echo(str(loaded.out / "family.json"))
+
+
+@family.command(epilog="Example:  mergescale family status configs/family/miniature.yaml")
+@_CONFIG
+def status(config: Path) -> None:
+    """Say what of the family of CONFIG is there: bases, experts, scores."""
+    from evals.family.config import load_family
+    from evals.family.status import describe
+
+    for line in describe(load_family(config)):
+        click.echo(line)
+
+
+@family.command(epilog="Example:  mergescale family table configs/family/miniature.yaml")
+@_CONFIG
+@click.option("--json", "json_out", is_flag=True, help="Print the index in place of the tables.")
+def table(config: Path, json_out: bool) -> None:
+    """Show the scores of base, experts and multitask model of every base of CONFIG."""
+    from evals.family.config import load_family
+    from evals.family.index import grids, read_index
+    from evals.table import show
+
+    index = read_index(load_family(config).out)
+    if json_out:
+        click.echo(json.dumps(index, indent=1))
+    else:
+        show(grids(index))

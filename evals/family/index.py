@@ -1,0 +1,100 @@
+"""What a family has come to: family.json for programs, family.md for people. It computes no score.
+
+Paths inside the family's directory are written relative to it, so that it can be moved.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evals.table import MISSING, Grid, as_number
+from pipeline.checkpoint.files import atomic_write, read_json_object
+from pipeline.errors import InputError
+
+INDEX, PAGE = "family.json", "family.md"
+#: Version of the index's fields and meaning.
+SCHEMA = 1
+
+
+def write_index(out: Path, index: Mapping[str, Any]) -> None:
+    """Write both files."""
+    atomic_write(out / INDEX, json.dumps(index, indent=1).encode() + b"\n")
+    atomic_write(out / PAGE, as_markdown(index).encode())
+
+
+def read_index(out: Path) -> dict[str, Any]:
+    """The index of a family. InputError: none there, or one of another version."""
+    path = out / INDEX
+    if not path.is_file():
+        raise InputError("no family there", where=str(out), expected=INDEX, hint="build it first")
+    index = read_json_object(path)
+    if index.get("schema") != SCHEMA:
+        raise InputError(
+            "an index of another version",
+            where=str(path),
+            expected=f"schema {SCHEMA}",
+            found=str(index.get("schema")),
+        )
+    return index
+
+
+def relative(path: Path, out: Path) -> str:
+    """A path as the index has it."""
+    place, home = path.resolve(), out.resolve()
+    return str(place.relative_to(home)) if place.is_relative_to(home) else str(place)
+
+
+def grids(index: Mapping[str, Any]) -> list[Grid]:
+    """One grid a base: its tasks with the scores of base, own expert and multitask model, and the gate."""
+    return [_grid(index, base) for base in index["bases"]]
+
+
+def _grid(index: Mapping[str, Any], base: Mapping[str, Any]) -> Grid:
+    scores = {
+        (one["model"], one["suite"], one["task"]): as_number(one["value"], one["stderr"])
+        for one in index["scores"]
+        if one["base"] == base["name"]
+    }
+    rows = []
+    for suite in index["suites"]:
+        for task in suite["tasks"]:
+            category = task["category"]
+            names = ("base", category, "multitask")
+            cells = [scores.get((name, suite["name"], task["task"]), MISSING) for name in names]
+            gate = _gate(base, category) if suite["role"] == "held-in" else MISSING
+            rows.append((f"{category}/{task['task']}", task["metric"], *cells, gate))
+    title = (
+        f"{base['name']}: size {base['size']}, {base['quality']}, {base['parameters'] / 1e6:.2f}M parameters"
+    )
+    return Grid(title, ("task", "metric", "base", "expert", "multitask", "expert passed"), tuple(rows))
+
+
+def _gate(base: Mapping[str, Any], category: str) -> str:
+    verdict = base["gate"][category]
+    return f"{'yes' if verdict['passed'] else 'no'}: {verdict['why']}"
+
+
+def as_markdown(index: Mapping[str, Any]) -> str:
+    """All grids as Markdown tables, and the digests of the weights."""
+    lines = [f"# The family {index['name']}", ""]
+    for grid in grids(index):
+        lines += [f"## {grid.title}", "", _line(grid.heads), _line(["---"] * len(grid.heads))]
+        lines += [*map(_line, grid.rows), ""]
+    lines += ["## Digests of the weights", "", _line(["model", "xxh3_128"]), _line(["---", "---"])]
+    for base in index["bases"]:
+        members = {
+            "base": base,
+            **base["experts"],
+            **({"multitask": base["multitask"]} if base["multitask"] else {}),
+        }
+        lines += [
+            _line([f"{base['name']}/{name}", f"`{one['weights_digest']}`"]) for name, one in members.items()
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

