@@ -1,6 +1,6 @@
 """Rows for task definitions whose data set is not split, sorted or labelled as a task needs it.
 
-Task definitions name these as `custom_dataset:` or `process_docs: !function evals.rows.…`; the rows are those of
+Task definitions name these as `custom_dataset:` or `process_docs: !function evals.rows.…`; rows are those of
 `datasets`. It never scores anything and never imports lm_eval.
 """
 
