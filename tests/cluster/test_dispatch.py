@@ -2,89 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from cluster.agenda import Agenda
-from cluster.attempt import Result, lost
-from cluster.contract import ClusterError, Outcome, Resources, Unit
+from cluster.attempt import lost
+from cluster.contract import ClusterError, Outcome, Unit
 from cluster.dispatch import Dispatch
 from cluster.port import Begun
 from cluster.retry import Policy
 from cluster.seats import Seats
+from tests.helpers.paper import GOOD, PaperPort, quick
 
 POLICY = Policy(max_attempts=3, deadline_factor=10, min_deadline_s=10, pause_s=1.0)
-GOOD = Result({"x": 1}, None, 0.5, "node")
-
-
-class PaperPort:
-    """Handles are numbers. `script(number)` lists (seconds after submission, news) of each attempt."""
-
-    def __init__(self, script: Callable[[int], list[tuple[float, Begun | Result]]]) -> None:
-        self.now, self.script = 0.0, script
-        self.homes, self.room = True, True
-        self.submitted: dict[int, float] = {}
-        self.pending: dict[int, list[tuple[float, Begun | Result]]] = {}
-        self.cancelled: list[tuple[int, bool]] = []
-        self.cpus = 99.0
-        self.orders: list[tuple[str, str | None]] = []
-        self.hired: list[str] = []
-        self.dismissed: list[tuple[str, bool]] = []
-        self.most = 0
-
-    def submit(self, unit: Unit, actor: str | None = None) -> int:
-        """Number the attempt and plan its news."""
-        number = len(self.submitted)
-        self.orders.append((unit.id, actor))
-        self.submitted[number] = self.now
-        self.pending[number] = [(self.now + after, news) for after, news in self.script(number)]
-        return number
-
-    def wait(self, handles: Sequence[Any], timeout_s: float) -> list[Any]:
-        """Let time pass until the next news of these handles, or the time-out."""
-        self.most = max(self.most, len(handles))
-        due = [(self.pending[handle][0][0], handle) for handle in handles if self.pending[handle]]
-        when, handle = min(due, default=(float("inf"), -1))
-        if when > self.now + timeout_s:
-            self.now += timeout_s
-            return []
-        self.now = max(self.now, when)
-        return [handle]
-
-    def news(self, handle: Any) -> Begun | Result:
-        """The next planned news."""
-        return self.pending[handle].pop(0)[1]
-
-    def cancel(self, handle: Any, *, force: bool) -> None:
-        """Note it."""
-        self.cancelled.append((handle, force))
-
-    def holds(self, needs: Sequence[Resources]) -> bool:
-        """Whether the machines are there and have so many CPUs."""
-        return self.homes and sum(one.cpus for one in needs) <= self.cpus
-
-    def hire(self, needs: Resources) -> str:
-        """Name the actor."""
-        self.hired.append(f"actor {len(self.hired)}")
-        return self.hired[-1]
-
-    def dismiss(self, actor: str, *, force: bool) -> None:
-        """Note it."""
-        self.dismissed.append((actor, force))
-
-    def has_room(self, needs: Resources) -> bool:
-        """As the test says."""
-        return self.room
-
-    def describe(self) -> str:
-        """Nothing."""
-        return "paper"
-
-    def sleep(self, seconds: float) -> None:
-        """Turn the clock."""
-        self.now += seconds
 
 
 def run(port: PaperPort, units: int = 1, window: int = 4, expected_s: float = 1.0) -> list[Outcome]:
@@ -94,11 +26,6 @@ def run(port: PaperPort, units: int = 1, window: int = 4, expected_s: float = 1.
     )
     source = (Unit(str(n), dict, {}, expected_s=expected_s) for n in range(units))
     return list(dispatch.run(Agenda.of(source, POLICY)))
-
-
-def quick(number: int) -> list[tuple[float, Begun | Result]]:
-    """Begins after a second, ends after two."""
-    return [(1.0, Begun("node")), (2.0, GOOD)]
 
 
 def test_the_window_bounds_what_is_submitted() -> None:

@@ -32,7 +32,8 @@ if __name__ == "__main__":
         with RayExecutor(workers=2) as executor:
             print(json.dumps({"temp_dir": executor._surroundings.temp_dir}), flush=True)
             payload = {"directory": sys.argv[1], "seconds": 60.0}
-            list(executor.run(Unit(str(n), sleeps, {**payload, "number": n}) for n in range(4)))
+            units = [Unit(str(n), sleeps, {**payload, "number": n}, affinity=sys.argv[2]) for n in range(4)]
+            list(executor.run(units))
     finally:
         same = dict(os.environ) == before and signal.getsignal(signal.SIGTERM) is handler
         print(json.dumps({"restored": same}), flush=True)
@@ -42,12 +43,12 @@ if __name__ == "__main__":
 class Driver:
     """A program with an embedded Ray of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, affinity: str) -> None:
         program, self.traces = directory / "program.py", directory / "traces"
         program.write_text(PROGRAM)
         self.traces.mkdir()
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(program), str(self.traces)],
+            [sys.executable, "-W", "error", str(program), str(self.traces), affinity],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
@@ -74,12 +75,15 @@ class Driver:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_it_promptly_and_cleanly(number: signal.Signals, tmp_path: Path) -> None:
-    """After Ctrl-C or SIGTERM nobody waits for units of a minute; no process or directory is left; variables
-    and handlers are as before; nothing warned.
+@pytest.mark.parametrize(
+    ("number", "affinity"),
+    [(signal.SIGINT, ""), (signal.SIGTERM, ""), (signal.SIGINT, "a"), (signal.SIGTERM, "a")],
+)
+def test_signals_end_it_promptly_and_cleanly(number: signal.Signals, affinity: str, tmp_path: Path) -> None:
+    """After Ctrl-C or SIGTERM nobody waits for units of a minute, be they tasks or in actors; no process or
+    directory is left; variables and handlers are as before; nothing warned.
     """
-    driver = Driver(tmp_path)
+    driver = Driver(tmp_path, affinity)
     driver.wait_for_units()
     sent = time.monotonic()
     driver.process.send_signal(number)

@@ -35,31 +35,37 @@ def test_units_run_on_all_nodes(joined: RayExecutor, tmp_path: Path) -> None:
     assert {outcome.worker.split(":")[0] for outcome in outcomes} == {"127.0.0.3", "127.0.0.4"}
 
 
-def test_gpus_are_hidden_from_those_who_asked_for_none(joined: RayExecutor) -> None:
+@pytest.mark.parametrize("affinity", ["", "a"], ids=["task", "actor"])
+def test_gpus_are_hidden_from_those_who_asked_for_none(joined: RayExecutor, affinity: str) -> None:
     """On nodes with GPUs a CPU unit sees no GPU, and a unit that asked for one sees that one."""
-    units = [Unit("cpu", double, {"number": 1}), Unit("gpu", double, {"number": 1}, Resources(gpus=1))]
+    needs = {"cpu": Resources(), "gpu": Resources(gpus=1)}
+    units = [Unit(name, double, {"number": 1}, needs[name], affinity=affinity) for name in needs]
     seen = {o.unit_id: o.value["CUDA_VISIBLE_DEVICES"] for o in joined.run(units) if o.value}
     assert seen["cpu"] == "" and seen["gpu"] in ("0", "1")
 
 
-def test_units_have_one_numeric_thread(joined: RayExecutor) -> None:
+@pytest.mark.parametrize("affinity", ["", "a"], ids=["task", "actor"])
+def test_units_have_one_numeric_thread(joined: RayExecutor, affinity: str) -> None:
     """Workers of a joined cluster use one numeric thread for a unit of one CPU."""
-    (outcome,) = joined.run([Unit("u", double, {"number": 1})])
+    (outcome,) = joined.run([Unit("u", double, {"number": 1}, affinity=affinity)])
     assert outcome.value is not None and outcome.value["OMP_NUM_THREADS"] == "1"
 
 
-def test_a_killed_worker_costs_one_attempt(joined: RayExecutor, tmp_path: Path) -> None:
+@pytest.mark.parametrize("affinity", ["", "a"], ids=["task", "actor"])
+def test_a_killed_worker_costs_one_attempt(joined: RayExecutor, tmp_path: Path, affinity: str) -> None:
     """A unit whose worker is killed with kill -9 runs again with the same result."""
-    (outcome,) = joined.run([Unit("u", dies_once, {"directory": str(tmp_path), "number": 0})])
+    payload = {"directory": str(tmp_path), "number": 0}
+    (outcome,) = joined.run([Unit("u", dies_once, payload, affinity=affinity)])
     assert outcome.value is not None and outcome.value["value"] == 0
     assert outcome.attempts == attempts(tmp_path) == 2
 
 
-def test_a_deadline_brings_company(joined: RayExecutor, tmp_path: Path) -> None:
+@pytest.mark.parametrize("affinity", ["", "a"], ids=["task", "actor"])
+def test_a_deadline_brings_company(joined: RayExecutor, tmp_path: Path, affinity: str) -> None:
     """A second attempt overlaps a first that hangs, and its answer counts before the first one's comes."""
     begun = time.monotonic()
     payload = {"directory": str(tmp_path), "slow_s": 12.0}
-    (outcome,) = joined.run([Unit("u", first_is_slow, payload, expected_s=0.5)])
+    (outcome,) = joined.run([Unit("u", first_is_slow, payload, expected_s=0.5, affinity=affinity)])
     assert time.monotonic() - begun < 11.0, "nobody waited for the first attempt"
     assert outcome.fault is None and outcome.attempts == attempts(tmp_path) == 2
     assert (tmp_path / "result").read_bytes() == b"the same bytes"
@@ -89,16 +95,18 @@ def test_an_executor_that_was_not_entered_is_refused() -> None:
         RayExecutor().run([])
 
 
+@pytest.mark.parametrize("affinity", ["", "a"], ids=["task", "actor"])
 def test_a_killed_node_costs_no_unit(
     three_nodes: SimulatedCluster,
     joined: RayExecutor,
+    affinity: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A unit whose node is killed runs again elsewhere and this is said once; stdout stays empty."""
     payload = {"directory": str(tmp_path), "address": "127.0.0.4"}
-    units = [Unit(str(n), stuck_on_one_node, {**payload, "number": n}) for n in range(2)]
+    units = [Unit(str(n), stuck_on_one_node, {**payload, "number": n}, affinity=affinity) for n in range(2)]
 
     def strike() -> None:
         until = time.monotonic() + 30
