@@ -23,8 +23,9 @@ from cluster.options import executor_options, start_executor, uses_ray
 def train_command(config: Path, dry_run: bool, progress: bool, **where: Any) -> None:
     """Fine-tune the experts that CONFIG names from their base model, each on its own data.
 
-    Every worker trains one expert at a time, on one core. A finished expert is kept and not trained again
-    while base, data and settings are the same; an interrupted one starts again.
+    Every worker trains one expert at a time, on one core or one GPU. A finished expert is kept and
+    not trained again while base, data and settings are the same; an interrupted one goes on from its last
+    checkpoint.
     """
     from pipeline.machine import cores
     from pipeline.training.config import load_train_config
@@ -39,7 +40,9 @@ def train_command(config: Path, dry_run: bool, progress: bool, **where: Any) -> 
             click.echo(f"to train: {name}, {plan.steps[name]} steps", err=True)
         return
     if plan.units:
-        with start_executor(**where, here=min(cores(), len(plan.units)), kind="process") as executor:
+        on_gpu = any(unit.resources.gpus for unit in plan.units.values())
+        here = 1 if on_gpu else min(cores(), len(plan.units))
+        with start_executor(**where, here=here, kind="process") as executor:
             run_training(plan, executor, show_progress=progress)
     for expert in plan.config.experts:
         click.echo(str(plan.config.place(expert)))

@@ -1,34 +1,41 @@
 """One expert: base model and data in, an ordinary Hugging Face checkpoint out, whole or not at all.
 
 `train_expert` is what `mergescale train` runs for each expert; `train_unit` is the same as a unit of work. An
-expert is built beside its place and renamed; one that was made from the same base, data and settings is kept.
-Training an expert is not resumed inside: an interrupted one starts again.
+expert is built in a hidden folder beside its place and renamed; one that was made from the same base, data
+and settings is kept, and one that was interrupted goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.checkpoint.files import atomic_write, digest_bytes, digest_file, read_json_object
 from pipeline.errors import CheckpointError, OutputError
+from pipeline.machine import choose_device
+from pipeline.training.attempt import Memory, candidate, key_of, mark_whole, newest, workspace
+from pipeline.training.curves import CURVE, draw_losses
 from pipeline.training.examples import Example, encode, read_examples
-from pipeline.training.loop import Step, accuracy, choice_scores, fine_tune, resolve_precision
+from pipeline.training.saving import publish, save_weights, stored_dtype
+from pipeline.training.scoring import hold, resolve_precision, score_files
 from pipeline.training.settings import TrainSettings
+from pipeline.training.steplog import LOG, Step, as_lines, progress_file
+from pipeline.training.zero import require_deepspeed, zero_config
+
+if TYPE_CHECKING:
+    from pipeline.training.trainer import AnswerTrainer
 
 RECORD = "mergescale_training.json"
-LOG = "training_log.jsonl"
 #: Part of an expert's identity; raised when the trainer changes in a way that changes its results.
 RECIPE = 2
+#: Settings that do not: when something is written; DeepSpeed counts by what its file says.
+_NOT_DECIDING = ("save_every", "deepspeed")
 _PARTS = (".safetensors", ".json", ".jinja", ".model", ".txt")
+_SAVE_EVERY_S = 120.0
 
 
 def train_unit(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,6 +49,7 @@ def train_unit(payload: Mapping[str, Any]) -> dict[str, Any]:
         Path(payload["out"]),
         TrainSettings(**payload["settings"]),
         validation=[Path(path) for path in payload["validation"]],
+        device=payload["device"],
     )
 
 
@@ -52,46 +60,160 @@ def train_expert(
     settings: TrainSettings,
     *,
     validation: Sequence[Path] = (),
+    device: str | None = None,
     threads: int = 1,
 ) -> dict[str, Any]:
     """Fine-tune the model in `base` on the rows of the `train` files and save it at `out`; return its record.
 
-    Progress goes to `progress_file(out)`, one JSON line a step. InputError: bad data. CheckpointError: no
-    model at `base`. OutputError: something else lies at `out`. RunError: the loss diverged.
+    Progress goes to `progress_file(out)`, one JSON line a step. `device` overrules the settings'. InputError:
+    bad data, or a GPU or DeepSpeed that is not there. CheckpointError: no model at `base`. OutputError:
+    something else lies at `out`. RunError: the loss diverged.
     """
     rows = [row for path in train for row in read_examples(path, settings.limit)]
-    held = [row for path in validation for row in read_examples(path)]
+    held = {path: read_examples(path) for path in validation}
     identity = expert_identity(base, model_digest(base), train, settings, validation)
     done = finished(out, identity)
     if done is not None:
         return done
-    progress = progress_file(out)
-    beside = out.with_name(f".{out.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    beside.mkdir(parents=True)
-    try:
-        steps, measured = _train(base, rows, held, settings, beside, progress, threads)
-        record = identity | measured | {"steps": len(steps), "versions": _versions()}
-        (beside / LOG).write_text("".join(json.dumps(asdict(step)) + "\n" for step in steps))
-        atomic_write(beside / RECORD, json.dumps(record, indent=1).encode())
-        return _publish(beside, out, identity, record)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        progress.unlink(missing_ok=True)
+    device = choose_device(device or settings.device)
+    require_deepspeed(settings.deepspeed, device)
+    how = {
+        "device": device,
+        "precision": resolve_precision(settings.precision, device),
+        "versions": _versions(settings),
+    }
+    with workspace(out, key_of({"identity": _content(identity), "how": how})) as work:
+        try:
+            run = _Run(base, settings, work, progress_file(out), how)
+            return run.train(rows, held, identity, out, threads)
+        finally:
+            progress_file(out).unlink(missing_ok=True)
 
 
-def progress_file(out: Path) -> Path:
-    """Where the steps of the expert at `out` are written while it trains; gone when it has ended."""
-    return out.with_name(f".{out.name}.steps.jsonl")
+class _Run:
+    """One attempt at one expert: from the last checkpoint, or from the base, to the expert in its place."""
 
+    def __init__(
+        self, base: Path, settings: TrainSettings, work: Path, progress: Path, how: Mapping[str, Any]
+    ) -> None:
+        self._base, self._settings, self._work, self._progress = base, settings, work, progress
+        self._how = how
+        self._resume: Path | None = None
+        self._memory = Memory()
+        earlier = newest(work)
+        if earlier is not None:
+            self._resume, self._memory = earlier
+        self._saved = time.monotonic()
 
-def last_step(out: Path) -> Step | None:
-    """The newest whole step of the expert being trained for `out`, None before its first."""
-    try:
-        lines = progress_file(out).read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        return None
-    whole = [line for line in lines if line.endswith(b"\n")]
-    return Step(**json.loads(whole[-1])) if whole else None
+    def train(
+        self,
+        rows: Sequence[Example],
+        held: Mapping[Path, Sequence[Example]],
+        identity: Mapping[str, Any],
+        out: Path,
+        threads: int,
+    ) -> dict[str, Any]:
+        """Load, train, publish at `out`; returns the record."""
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
+
+        from pipeline.training.trainer import Setup, fine_tune
+
+        torch.set_num_threads(threads)
+        disable_progress_bar()  # transformers' own, for loading and saving; the steps are progress enough
+        settings, started = self._settings, time.monotonic()
+        tokenizer = AutoTokenizer.from_pretrained(self._base)
+        self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        encoded = [encode(tokenizer, row.question, row.answer, settings.max_length) for row in rows]
+        self._held = [hold(path, part, tokenizer, settings.max_length) for path, part in held.items()]
+        self._stored = getattr(torch, stored_dtype(self._base))
+        earlier_s = self._memory.steps[-1].elapsed_s if self._memory.steps else 0.0
+        setup = Setup(
+            device=self._how["device"],
+            precision=self._how["precision"],
+            work=self._work,
+            pad_id=self._pad_id,
+            deepspeed=zero_config(settings.deepspeed),
+            resume=self._resume,
+            elapsed_s=earlier_s,
+        )
+        model = AutoModelForCausalLM.from_pretrained(self._base, dtype=torch.float32)
+        self._progress.write_text(as_lines(self._memory.steps))
+        fine_tune(model, encoded, settings, setup, on_step=self._after, on_saved=self._on_saved)
+        elapsed_s = earlier_s + time.monotonic() - started
+        return self._publish(identity, out, {"examples": len(rows), "elapsed_s": round(elapsed_s, 3)})
+
+    def _after(self, trainer: AnswerTrainer, step: Step) -> bool:
+        """Write the step down, look at the validation data when it is time; whether to save a checkpoint."""
+        self._memory.steps.append(step)
+        with self._progress.open("a", encoding="utf-8") as log:
+            log.write(as_lines([step]))
+        last = step.step == step.steps
+        if last or (self._held and step.step % (self._settings.evaluate_every or step.steps) == 0):
+            self._evaluate(trainer, step.step)
+        if last:
+            return False
+        if self._settings.save_every is not None:
+            return step.step % self._settings.save_every == 0
+        return time.monotonic() - self._saved >= _SAVE_EVERY_S
+
+    def _evaluate(self, trainer: AnswerTrainer, step: int) -> None:
+        """Score the weights as they would be saved, and save them if none were better."""
+        if self._held:
+            with trainer.as_stored(self._stored):
+                score = score_files(
+                    trainer.model_wrapped,
+                    self._held,
+                    step,
+                    pad_id=self._pad_id,
+                    precision=self._how["precision"],
+                )
+            self._memory.scores.append(score)
+            if self._memory.chosen is not score:
+                return
+        save_weights(
+            trainer.model, trainer.state_dict(), self._base, self._stored, candidate(self._work, step)
+        )
+
+    def _on_saved(self, checkpoint: Path) -> None:
+        """The Trainer has written a checkpoint."""
+        mark_whole(checkpoint, self._memory)
+        self._saved = time.monotonic()
+
+    def _publish(self, identity: Mapping[str, Any], out: Path, measured: Mapping[str, Any]) -> dict[str, Any]:
+        """Complete the chosen weights and rename them to their place. If another attempt was first, its
+        record counts.
+        """
+        steps, chosen = self._memory.steps, self._memory.chosen
+        folder = candidate(self._work, chosen.step if chosen else steps[-1].step)
+        record: dict[str, Any] = {
+            **identity,
+            **self._how,
+            **measured,
+            "steps": len(steps),
+            "tokens": sum(step.tokens for step in steps),
+            "first_loss": steps[0].loss,
+            "last_loss": steps[-1].loss,
+            "train_s": round(steps[-1].elapsed_s, 3),
+        }
+        if chosen is not None:
+            record |= {
+                "validation_score": chosen.score,
+                "chosen_step": chosen.step,
+                "scores": [score.as_dict() for score in self._memory.scores],
+            }
+        (folder / LOG).write_text(as_lines(steps))
+        draw_losses({out.name: steps}, folder / CURVE)
+        atomic_write(folder / RECORD, json.dumps(record, indent=1).encode())
+        try:
+            publish(folder, out, (folder / RECORD).stat().st_mode)
+        except OSError:  # something lies there that is no empty directory
+            other = finished(out, identity)
+            if other is None:
+                raise
+            return other
+        return record
 
 
 def expert_identity(
@@ -102,13 +224,16 @@ def expert_identity(
     validation: Sequence[Path],
 ) -> dict[str, Any]:
     """What decides an expert: digests of base and data, settings, the trainer's recipe."""
-    return {
+    identity = {
         "base": {"path": str(base), "digest": base_digest},
         "train": [_named(path) for path in train],
         "validation": [_named(path) for path in validation],
-        "settings": settings.as_dict(),
+        "settings": {name: value for name, value in settings.as_dict().items() if name not in _NOT_DECIDING},
         "recipe": RECIPE,
     }
+    if settings.deepspeed is not None:
+        identity["deepspeed"] = zero_config(settings.deepspeed)
+    return identity
 
 
 def _named(path: Path) -> dict[str, str]:
@@ -153,77 +278,14 @@ def finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _content(value: Any) -> Any:
-    """The part of an identity's entry that counts: where a file lies does not."""
+    """The part of an identity that counts: where a file lies does not."""
     if isinstance(value, list):
         return [_content(entry) for entry in value]
-    return value["digest"] if isinstance(value, dict) and "digest" in value else value
+    if isinstance(value, dict):
+        return value["digest"] if "digest" in value else {key: _content(part) for key, part in value.items()}
+    return value
 
 
-def _train(
-    base: Path,
-    rows: Sequence[Example],
-    held: Sequence[Example],
-    settings: TrainSettings,
-    beside: Path,
-    progress: Path,
-    threads: int,
-) -> tuple[list[Step], dict[str, Any]]:
-    """Load, train, save into `beside`, validate what was saved. Returns the steps and what was measured."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
-
-    torch.set_num_threads(threads)
-    disable_progress_bar()  # transformers' own, for loading and saving; the steps are progress enough
-    started = time.monotonic()
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    stored = getattr(torch, _stored_dtype(base))
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    encoded = [encode(tokenizer, row.question, row.answer, settings.max_length) for row in rows]
-    steps: list[Step] = []
-    with progress.open("w", encoding="utf-8") as log:
-
-        def on_step(step: Step) -> None:
-            steps.append(step)
-            log.write(json.dumps(asdict(step)) + "\n")
-            log.flush()
-
-        fine_tune(model, encoded, settings, pad_id=pad_id, on_step=on_step)
-    model.to(stored)
-    model.save_pretrained(beside)
-    tokenizer.save_pretrained(beside)
-    measured: dict[str, Any] = {
-        "precision": resolve_precision(settings.precision),
-        "examples": len(rows),
-        "tokens": sum(step.tokens for step in steps),
-        "first_loss": steps[0].loss,
-        "last_loss": steps[-1].loss,
-        "train_s": round(steps[-1].elapsed_s, 3),
-    }
-    if held:  # the saved weights are what counts: rounded to the stored type, computed with in fp32
-        scores = choice_scores(model.to(torch.float32), tokenizer, held, settings, pad_id=pad_id)
-        measured |= {"validation_accuracy": accuracy(scores, held), "validation_examples": len(held)}
-    return steps, measured | {"elapsed_s": round(time.monotonic() - started, 3)}
-
-
-def _stored_dtype(base: Path) -> str:
-    """The type of the base's weights, as its config names it: the expert is saved in the same."""
-    config = read_json_object(base / "config.json")
-    return str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
-
-
-def _publish(beside: Path, out: Path, identity: Mapping[str, Any], record: dict[str, Any]) -> dict[str, Any]:
-    """Rename the finished expert to its place. If another attempt was first, its record counts."""
-    try:
-        os.rename(beside, out)
-    except OSError:  # something lies there that is no empty directory
-        other = finished(out, identity)
-        if other is None:
-            raise
-        return other
-    return record
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("mergescale", "torch", "transformers")}
+def _versions(settings: TrainSettings) -> dict[str, str]:
+    names = ["mergescale", "torch", "transformers", *(["deepspeed"] if settings.deepspeed else [])]
+    return {name: version(name) for name in names}

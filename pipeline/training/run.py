@@ -5,10 +5,9 @@ Everything the user can get wrong is checked before the first expert starts. It 
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,13 @@ from cluster.contract import Executor, Outcome, Resources, Unit
 from cluster.progress import Progress
 from pipeline.checkpoint.index import read_directory
 from pipeline.errors import MergescaleError, UnitError
-from pipeline.training.config import TrainConfig
+from pipeline.machine import choose_device
+from pipeline.training.config import ExpertConfig, TrainConfig
+from pipeline.training.curves import CURVE, draw_losses
 from pipeline.training.examples import read_examples
-from pipeline.training.expert import (
-    expert_identity,
-    finished,
-    last_step,
-    model_digest,
-    progress_file,
-    train_unit,
-)
-from pipeline.training.settings import TrainSettings
+from pipeline.training.expert import expert_identity, finished, model_digest, train_unit
+from pipeline.training.steplog import LOG, last_step, progress_file, read_log
+from pipeline.training.zero import named_config, zero_config
 from pipeline.values import ModelRef
 
 #: While training, each parameter has its fp32 weight and gradient, two moments of AdamW, activations
@@ -59,32 +54,37 @@ def plan_training(config: TrainConfig) -> TrainPlan:
     records: dict[str, dict[str, Any]] = {}
     for expert in config.experts:
         rows = sum(len(read_examples(path, expert.settings.limit)) for path in expert.train)
-        steps[expert.name] = planned_steps(rows, expert.settings)
+        steps[expert.name] = expert.settings.steps(rows)
         for path in expert.validation:
             read_examples(path)
-    needs = Resources(cpus=1.0, memory_bytes=_memory_bytes(config.base))
+        zero_config(expert.settings.deepspeed)
+    memory_bytes = _memory_bytes(config.base)
     digest = model_digest(config.base)
     for expert in config.experts:
         out = config.place(expert)
         identity = expert_identity(config.base, digest, expert.train, expert.settings, expert.validation)
         done = finished(out, identity)
-        if done is not None:
+        if done is None:
+            units[expert.name] = _unit(config, expert, memory_bytes)
+        else:
             records[expert.name] = done
-            continue
-        payload = {
-            "base": str(config.base.resolve()),
-            "train": [str(path.resolve()) for path in expert.train],
-            "validation": [str(path.resolve()) for path in expert.validation],
-            "out": str(out.resolve()),
-            "settings": expert.settings.as_dict(),
-        }
-        units[expert.name] = Unit(f"train/{expert.name}", train_unit, payload, needs)
     return TrainPlan(config, units, steps, records)
 
 
-def planned_steps(rows: int, settings: TrainSettings) -> int:
-    """Optimiser steps of one run: every epoch ends with a batch that may be smaller."""
-    return math.ceil(rows / settings.batch_size) * settings.epochs
+def _unit(config: TrainConfig, expert: ExpertConfig, memory_bytes: int) -> Unit:
+    """The unit of work of one expert. The GPU of a worker elsewhere is not looked for here."""
+    settings = expert.settings
+    device = choose_device("auto") if settings.device == "auto" else settings.device
+    payload = {
+        "base": str(config.base.resolve()),
+        "train": [str(path.resolve()) for path in expert.train],
+        "validation": [str(path.resolve()) for path in expert.validation],
+        "out": str(config.place(expert).resolve()),
+        "settings": settings.as_dict() | {"deepspeed": named_config(settings.deepspeed)},
+        "device": device,
+    }
+    needs = Resources(cpus=1.0, gpus=float(device == "cuda"), memory_bytes=memory_bytes)
+    return Unit(f"train/{expert.name}", train_unit, payload, needs)
 
 
 def _memory_bytes(base: Path) -> int:
@@ -98,27 +98,40 @@ def run_training(
 ) -> dict[str, dict[str, Any]]:
     """Train what is left; return the record of every expert, in the config's order.
 
-    All experts are tried. Raises the first one's own error, or UnitError; what was finished is kept.
+    All experts are tried, and the loss curves of the finished ones drawn into one picture. Raises the first
+    one's own error, or UnitError; what was finished is kept.
     """
     records = dict(plan.records)
     failed: list[Outcome] = []
-    for unit in plan.units.values():  # an interrupted run's steps would count as this one's
+    units = [_placed(unit, executor) for unit in plan.units.values()]
+    for unit in units:  # an interrupted run's steps would count as this one's
         progress_file(Path(unit.payload["out"])).unlink(missing_ok=True)
     total = sum(plan.steps.values())
     done = sum(plan.steps[name] for name in records)
     with Progress(total, "training", enabled=show_progress, unit="items", done=done) as progress:
         watch = _Watch(plan, progress)
         with watch:
-            for outcome in executor.run(plan.units.values()):
+            for outcome in executor.run(units):
                 name = outcome.unit_id.removeprefix("train/")
                 if outcome.value is None:
                     failed.append(outcome)
                     continue
                 records[name] = outcome.value
                 watch.finish(name, describe_expert(name, outcome.value))
+    places = {expert.name: plan.config.place(expert) for expert in plan.config.experts}
+    curves = {name: read_log(place / LOG) for name, place in places.items() if name in records}
+    if curves:
+        draw_losses(curves, plan.config.out / CURVE)
     if failed:
         raise _error(failed)
     return {expert.name: records[expert.name] for expert in plan.config.experts}
+
+
+def _placed(unit: Unit, executor: Executor) -> Unit:
+    """The unit as this executor runs it. Only Ray hands out GPUs; local workers share the one they see."""
+    if executor.name == "ray":
+        return unit
+    return replace(unit, resources=replace(unit.resources, gpus=0.0))
 
 
 def describe_expert(name: str, record: Mapping[str, Any]) -> str:
@@ -126,8 +139,8 @@ def describe_expert(name: str, record: Mapping[str, Any]) -> str:
     line = (
         f"{name}: loss {record['first_loss']:.2f} -> {record['last_loss']:.2f} in {record['train_s']:.0f} s"
     )
-    if "validation_accuracy" in record:
-        line += f", validation accuracy {record['validation_accuracy']:.2f}"
+    if "validation_score" in record:
+        line += f", validation score {record['validation_score']:.3f} after {record['chosen_step']} steps"
     return line
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -44,6 +45,13 @@ class TrainSettings:
     deepspeed: str | None = None
     evaluate_every: int | None = None
     save_every: int | None = None
+
+    def steps(self, rows: int) -> int:
+        """Optimiser steps of a run over so many rows. An epoch ends with a batch that may be smaller, the run
+        with a step that may hold fewer batches.
+        """
+        batches = math.ceil(rows / self.batch_size) * self.epochs
+        return self.max_steps or math.ceil(batches / self.accumulate)
 
     def as_dict(self) -> dict[str, Any]:
         """Field -> value, for JSON."""

@@ -43,3 +43,14 @@ def write_config(home: Path, **changes: Any) -> Path:
     path = home / "experts.yaml"
     path.write_text(yaml.safe_dump(content | changes, sort_keys=False), encoding="utf-8")
     return path
+
+
+def load_home(home: Path) -> tuple[Any, Any]:
+    """(model in fp32 for evaluation, tokenizer) of the base in `home`."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(home / "base", dtype=torch.float32)
+    return model.eval(), AutoTokenizer.from_pretrained(home / "base")

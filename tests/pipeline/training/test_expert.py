@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pipeline.errors import CheckpointError, InputError, OutputError, RunError
-from pipeline.training import expert as room
-from pipeline.training.expert import LOG, RECORD, last_step, progress_file, train_expert, train_unit
-from pipeline.training.loop import Step
+from pipeline.training import trainer
+from pipeline.training.expert import RECORD, train_expert, train_unit
 from pipeline.training.settings import TrainSettings
+from pipeline.training.steplog import LOG, Step, last_step, progress_file
 from tests.helpers.models import read_tensors
 from tests.helpers.training import write_home
 
@@ -46,10 +46,17 @@ def test_the_record_says_how_it_was_made(shared_home: Path, tmp_path: Path) -> N
     out = tmp_path / "one"
     record = make(shared_home, out)
     assert record == json.loads((out / RECORD).read_text())
-    assert record["settings"] == SETTINGS.as_dict()
-    assert (record["steps"], record["examples"], record["validation_examples"]) == (8, 64, 20)
+    assert record["settings"].items() <= SETTINGS.as_dict().items()
+    assert (record["steps"], record["examples"], record["chosen_step"]) == (8, 64, 8)
     assert record["precision"] == "float32"
-    assert 0 <= record["validation_accuracy"] <= 1
+    (score,) = record["scores"]
+    assert score["files"] == [
+        {
+            "path": str(shared_home / "validation.jsonl"),
+            "examples": 20,
+            "accuracy": record["validation_score"],
+        }
+    ]
     steps = [Step(**json.loads(line)) for line in (out / LOG).read_text().splitlines()]
     assert [step.step for step in steps] == list(range(1, 9))
     assert (record["first_loss"], record["last_loss"]) == (steps[0].loss, steps[-1].loss)
@@ -69,7 +76,7 @@ def test_a_finished_expert_is_kept(
 ) -> None:
     """With the same base, data and settings nothing is trained again and the record is the old one."""
     record = make(shared_home, tmp_path / "one")
-    monkeypatch.setattr(room, "fine_tune", None)
+    monkeypatch.setattr(trainer, "fine_tune", None)
     assert make(shared_home, tmp_path / "one") == record
 
 
@@ -113,12 +120,12 @@ def test_a_failed_training_leaves_nothing(
     """When training stops half way, neither the expert, nor its parts, nor its step file remain."""
 
     def stop(*args: object, on_step: Any, **kw: object) -> None:
-        on_step(Step(1, 8, 1.0, 1.0, 0.1, 5, 0.1))
+        on_step(None, Step(1, 8, 1.0, 1.0, 0.1, 5, 0.1))
         seen.append(last_step(tmp_path / "one"))
         raise RunError("stopped")
 
     seen: list[Step | None] = []
-    monkeypatch.setattr(room, "fine_tune", stop)
+    monkeypatch.setattr(trainer, "fine_tune", stop)
     with pytest.raises(RunError):
         make(shared_home, tmp_path / "one")
     assert seen == [Step(1, 8, 1.0, 1.0, 0.1, 5, 0.1)]
@@ -130,14 +137,14 @@ def test_of_two_attempts_the_first_to_finish_is_kept(
 ) -> None:
     """An attempt that ends second returns the first one's record and leaves its files alone."""
     out = tmp_path / "one"
-    real, begun = room.fine_tune, []
+    real, begun = trainer.fine_tune, []
 
     def overtaken(*args: Any, **kw: Any) -> None:
         if not begun:
             begun.append(make(shared_home, out, SETTINGS) if begun.append(None) is None else None)
         real(*args, **kw)
 
-    monkeypatch.setattr(room, "fine_tune", overtaken)
+    monkeypatch.setattr(trainer, "fine_tune", overtaken)
     assert make(shared_home, out) == begun[1]
     assert [entry.name for entry in tmp_path.iterdir()] == ["one"]
 
@@ -161,9 +168,10 @@ def test_a_unit_is_the_same_training(shared_home: Path, tmp_path: Path) -> None:
         "validation": [],
         "out": str(tmp_path / "unit"),
         "settings": SETTINGS.as_dict(),
+        "device": "cpu",
     }
     record = train_unit(json.loads(json.dumps(payload)))
-    assert "validation_accuracy" not in record
+    assert "validation_score" not in record
     make(shared_home, tmp_path / "one")
     first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "unit"))
     assert first == second

@@ -13,9 +13,10 @@ from cluster.contract import Fault, Outcome, Unit
 from pipeline.errors import CheckpointError, InputError, OutputError, RunError, UnitError
 from pipeline.training import run as room
 from pipeline.training.config import load_train_config
-from pipeline.training.expert import RECORD, progress_file
-from pipeline.training.loop import Step
+from pipeline.training.curves import CURVE
+from pipeline.training.expert import RECORD
 from pipeline.training.run import plan_training, run_training
+from pipeline.training.steplog import LOG, Step, progress_file
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.training import write_config, write_home
 
@@ -27,7 +28,7 @@ def test_all_experts_are_trained_and_then_kept(tmp_path: Path) -> None:
     assert list(first) == ["even", "odd"]
     again = plan_training(config)
     assert (dict(again.units), dict(again.records)) == ({}, first)
-    assert {entry.name for entry in (tmp_path / "experts").iterdir()} == {"even", "odd"}
+    assert {entry.name for entry in (tmp_path / "experts").iterdir()} == {"even", "odd", CURVE}
 
 
 def test_what_is_missing_is_trained(tmp_path: Path) -> None:
@@ -90,6 +91,8 @@ class Reporting(InlineExecutor):
         for unit in units:
             step = json.dumps(Step(3, 8, 1.0, 1.0, 0.1, 5, 0.1).__dict__) + "\n"
             file = progress_file(Path(unit.payload["out"]))
+            Path(unit.payload["out"]).mkdir(parents=True)
+            (Path(unit.payload["out"]) / LOG).write_text(step)
             file.parent.mkdir(exist_ok=True)
             assert not file.exists()
             file.write_text(step)

@@ -1,0 +1,133 @@
+"""Where an expert is trained until it is whole, and what a later attempt needs to go on. Knows no model.
+
+Beside the expert's place lies a hidden folder, named after what decides its weights, so that an attempt with
+another base, data or settings never finds it:
+
+    .NAME.KEY.training/
+        lock             held by the attempt that works here; the system lets go of it when that dies
+        checkpoint-N/    the Trainer's; whole when it has its mark, which also holds what was measured so far
+        best-N/          weights after N steps, the best on the validation data so far
+
+A crash while a checkpoint is written leaves the one before it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.checkpoint.files import atomic_write, digest_bytes, sync_directory, sync_file
+from pipeline.training.scoring import Score
+from pipeline.training.steplog import Step
+
+_MARK = "mark.json"
+_CHECKPOINT = "checkpoint-"
+_BEST = "best-"
+
+
+@dataclass
+class Memory:
+    """What was measured up to a checkpoint."""
+
+    steps: list[Step] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
+
+    @property
+    def chosen(self) -> Score | None:
+        """The best score; of equal ones the first."""
+        return max(self.scores, key=lambda score: score.score, default=None)
+
+
+def key_of(deciding: Mapping[str, Any]) -> str:
+    """A short name for everything that decides an expert's weights."""
+    return digest_bytes(json.dumps(deciding, sort_keys=True).encode())[:12]
+
+
+@contextmanager
+def workspace(out: Path, key: str) -> Iterator[Path]:
+    """The folder to train the expert at `out` in: the one an earlier attempt left, or a new one.
+
+    While another attempt works there (a worker that was thought lost), one of its own. When the work is done
+    the folder is removed, with those of other settings; when it failed it stays if there is a checkpoint.
+    """
+    shared = out.with_name(f".{out.name}.{key}.training")
+    lock = _lock(shared)
+    if lock is None:
+        work = out.with_name(f".{out.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+        work.mkdir()
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return
+    try:
+        yield shared
+        for folder in glob.glob(f"{glob.escape(str(out.with_name(f'.{out.name}')))}.*.training"):
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        if newest(shared) is None:
+            shutil.rmtree(shared, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """An open descriptor that holds the folder's lock; None when another process has it."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(held), os.stat(folder / "lock")):
+                return held
+        except FileNotFoundError:  # the other attempt ended in between and removed the folder
+            os.close(held)
+            continue
+        except OSError:  # held by another, or a file system without locks
+            os.close(held)
+            return None
+        os.close(held)
+
+
+def newest(work: Path) -> tuple[Path, Memory] | None:
+    """The latest whole checkpoint and what was measured up to it."""
+    found = sorted(work.glob(f"{_CHECKPOINT}*/{_MARK}"), key=lambda mark: _number(mark.parent))
+    if not found:
+        return None
+    mark = json.loads(found[-1].read_text())
+    steps = [Step(**step) for step in mark["steps"]]
+    scores = [Score(score["step"], score["score"], tuple(score["files"])) for score in mark["scores"]]
+    return found[-1].parent, Memory(steps, scores)
+
+
+def mark_whole(checkpoint: Path, memory: Memory) -> None:
+    """Make a written checkpoint the one to go on from, durably; remove what it makes needless."""
+    work = checkpoint.parent
+    for file in checkpoint.rglob("*"):
+        if file.is_file():
+            sync_file(file)
+    sync_directory(work)
+    atomic_write(checkpoint / _MARK, json.dumps(asdict(memory)).encode())
+    chosen = memory.chosen
+    for folder in work.iterdir():
+        needless = folder.name.startswith(_CHECKPOINT) and folder != checkpoint
+        beaten = folder.name.startswith(_BEST) and (chosen is None or _number(folder) != chosen.step)
+        if needless or beaten:
+            shutil.rmtree(folder)
+
+
+def candidate(work: Path, step: int) -> Path:
+    """The folder of the weights after `step` steps."""
+    return work / f"{_BEST}{step}"
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])

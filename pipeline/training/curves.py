@@ -1,0 +1,58 @@
+"""Loss curves as a picture: one line an expert, told apart without colour. Reads no file, needs no screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.training.steplog import Step
+
+#: The picture's name, in an expert's directory and beside all experts of a config.
+CURVE = "loss.svg"
+_DASHES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+#: Colours that stay apart for the colour-blind (Okabe & Ito 2008).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKS, _WINDOW = 8, 20
+
+
+def draw_losses(curves: Mapping[str, Sequence[Step]], path: Path) -> None:
+    """Draw the loss of every step and, for runs that are long, its mean over the last few; write an SVG.
+
+    The same curves give the same bytes with the same version of matplotlib.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({"svg.hashsalt": "mergescale", "font.size": 9.0}):
+        figure = Figure(figsize=(7.0, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+        for number, (name, steps) in enumerate(curves.items()):
+            x = [step.step for step in steps]
+            axes.plot(
+                x,
+                _smooth([step.loss for step in steps]),
+                label=name,
+                linewidth=1.3,
+                linestyle=_DASHES[number % len(_DASHES)],
+                marker=_MARKERS[number % len(_MARKERS)],
+                markevery=max(1, len(x) // _MARKS),
+                markersize=4.0,
+                color=_COLOURS[number % len(_COLOURS)],
+            )
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss (nats per answer token)")
+        axes.set_ylim(bottom=0.0)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+        figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _smooth(losses: Sequence[float]) -> list[float]:
+    """The mean over a window behind each step, a twentieth of the run wide: single batches are noise."""
+    width = max(1, len(losses) // _WINDOW)
+    found = []
+    for end in range(1, len(losses) + 1):
+        part = losses[max(0, end - width) : end]
+        found.append(sum(part) / len(part))
+    return found
