@@ -1,1 +1,1 @@
-"""The demo's real material: a real model and real data, both out of packages that pip can fetch."""
+"""The demo: the whole path once on a real model and real data, told in five stages."""

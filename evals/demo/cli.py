@@ -22,8 +22,8 @@ def demo_command(progress: bool, executor: str | None, **where: Any) -> None:
     ~/.cache/mergescale (or $MERGESCALE_CACHE); everything else goes to ./demo. Runs on an embedded Ray unless
     told otherwise.
     """
-    from evals.demo.packages import cache_dir
     from evals.demo.run import Lazy, run_demo
+    from evals.material.fetch import cache_dir
     from pipeline.machine import cores
 
     here = where["workers"] or cores()

@@ -13,17 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from evals.demo.data import SUMMARY, DemoData, prepare_data
-from evals.demo.packages import Report
-from evals.demo.smollm2 import SOURCE, prepare_smollm2
+from evals.material import prepare_material
+from evals.material.build import SUMMARY
+from evals.material.fetch import Report
+from evals.material.smollm2 import SOURCE, prepare_smollm2
 
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """The base model's directory and the task files, as the configs in `configs/demo` name them."""
+    """The base model's directory and the folder of task files, as the configs in `configs/demo` name them."""
 
     base: Path
-    data: DemoData
+    data: Path
 
 
 def prepare_model(cache: Path, report: Report) -> Path:
@@ -37,11 +38,11 @@ def lay_out(demo: Path, cache: Path, report: Report) -> DemoFiles:
     What is there already and has not changed is left alone. RunError: something could not be fetched or made.
     """
     base, data = demo / "models" / "base", demo / "data"
-    with ThreadPoolExecutor(1) as pool:  # pip waits for the network while the model is converted
-        files = pool.submit(prepare_data, cache, report)
+    with ThreadPoolExecutor(1) as pool:  # fetching waits for the network while the model is converted
+        files = pool.submit(prepare_material, "demo", cache, report)
         _place(prepare_model(cache, report), base, SOURCE)
-        _place(files.result().folder, data, SUMMARY)
-    return DemoFiles(base, DemoData(data))
+        _place(files.result(), data, SUMMARY)
+    return DemoFiles(base, data)
 
 
 def _place(source: Path, target: Path, marker: str) -> None:

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from evals.demo import packages
+from evals.material import packages
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

