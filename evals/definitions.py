@@ -19,7 +19,8 @@ from typing import Any
 import xxhash
 import yaml
 
-from evals.strict import read_yaml
+from pipeline.config.place import Place
+from pipeline.config.text import read_file
 from pipeline.errors import ConfigError, InputError
 
 _OWN_PACKAGE = Path(__file__).resolve().parent
@@ -115,7 +116,8 @@ def read_definition(path: Path) -> dict[str, Any]:
 def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path in above:
         raise ConfigError("these files include each other", where=str(above[-1]), found=str(path))
-    own = read_yaml(path, _loader(path.parent))
+    content = read_file(path, _loader(path.parent))
+    own = Place(str(path)).mapping(content, "an lm-eval task definition")
     includes = own.pop("include", [])
     merged: dict[str, Any] = {}
     for name in includes if isinstance(includes, list) else [includes]:

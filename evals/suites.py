@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evals.strict import Node, read_yaml
+from evals.strict import Node
 from evals.task import NAME, Data, Role, Task, read_task
+from pipeline.config.place import Place, describe
+from pipeline.config.text import read_file
 from pipeline.errors import ConfigError, InputError, near
 
 ROLES: tuple[Role, ...] = ("held-in", "held-out")
@@ -54,7 +56,7 @@ class Suite:
 def load_suite(path: Path | str) -> Suite:
     """Read and check one suite file. ConfigError names the file, the path in it and the nearest name."""
     file = Path(path).resolve()
-    top = Node(read_yaml(file), file)
+    top = Node(read_file(file), Place(str(file)))
     top.only("name", "role", "data_dir", "material", "categories")
     name, written = top.take("name", str), top.take("role", str)
     if not NAME.fullmatch(name):
@@ -81,13 +83,13 @@ def _entries(top: Node) -> list[tuple[Node, str]]:
         raise top.wrong("categories", "a suite needs at least one category")
     found = []
     for category in categories.names():
+        if not isinstance(category, str) or not NAME.fullmatch(category):
+            raise categories.place.error("a category is a plain name", found=describe(category))
         entries = categories.take(category, list)
-        if not entries or not NAME.fullmatch(category):
-            raise categories.wrong(category, "a category is a plain name with at least one task")
-        places = (f"categories.{category}[{position}]" for position in range(len(entries)))
-        found += [
-            (Node(entry, top.file, place), category) for entry, place in zip(entries, places, strict=True)
-        ]
+        if not entries:
+            raise categories.wrong(category, "a category needs at least one task")
+        place = categories.place.key(category)
+        found += [(Node(entry, place.item(index)), category) for index, entry in enumerate(entries)]
     return found
 
 

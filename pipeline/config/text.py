@@ -19,14 +19,16 @@ from pipeline.errors import ConfigError
 
 #: No config is this long; a weight file given by mistake is.
 MAX_SIZE_BYTES = 1 << 20
-_WHAT_TO_GIVE = "give the YAML or JSON file that describes the merge"
+_WHAT_TO_GIVE = "give a YAML or JSON file that a person could have written"
 
 
-def read_file(path: str | PathLike[str]) -> object:
+def read_file(path: str | PathLike[str], yaml_loader: type[Any] | None = None) -> object:
     """The one value in a YAML or JSON file.
 
-    `.json` is JSON, `.yaml` and `.yml` are YAML; other names are JSON where the text is. Raises ConfigError:
-    missing, unreadable, too long, not UTF-8, empty, not valid, a key written twice, several YAML documents.
+    `.json` is JSON, `.yaml` and `.yml` are YAML; other names are JSON where the text is. `yaml_loader`: a
+    PyYAML loader in place of the strict one, for files that other programs read by their own rules.
+    Raises ConfigError: missing, unreadable, too long, not UTF-8, empty, not valid, a key written twice, several
+    YAML documents.
     """
     place, suffix = Place(str(path)), Path(path).suffix.lower()
     text = _read_text(Path(path), place)
@@ -34,7 +36,7 @@ def read_file(path: str | PathLike[str]) -> object:
         raise _empty(place)
     if suffix == ".json" or (suffix not in (".yaml", ".yml") and _is_json(text)):
         return _parse_json(text, place)
-    return _parse_yaml(text, place)
+    return _parse_yaml(text, place, yaml_loader or _Loader)
 
 
 def _read_text(path: Path, place: Place) -> str:
@@ -50,7 +52,7 @@ def _read_text(path: Path, place: Place) -> str:
         raise place.error("cannot read the config", found=found, hint=hint) from error
     if len(raw) > MAX_SIZE_BYTES:
         expected = f"{MAX_SIZE_BYTES} bytes at most"
-        raise place.error("too long for a merge config", expected=expected, found="more", hint=_WHAT_TO_GIVE)
+        raise place.error("too long for a config", expected=expected, found="more", hint=_WHAT_TO_GIVE)
     return text
 
 
@@ -106,10 +108,10 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _parse_yaml(text: str, place: Place) -> object:
+def _parse_yaml(text: str, place: Place, loader: type[Any]) -> object:
     """The one document in a YAML text."""
     try:
-        documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
+        documents = [document for document in yaml.load_all(text, loader) if document is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = (
@@ -122,10 +124,10 @@ def _parse_yaml(text: str, place: Place) -> object:
         raise _empty(place)
     if len(documents) > 1:
         raise place.error(
-            "several merges in one file are not supported yet",
+            "several documents in one file are not supported",
             expected="one YAML document",
             found=f"{len(documents)}",
-            hint="put each merge in its own file and run them in order",
+            hint="put each in its own file and run them in order",
         )
     document: object = documents[0]
     return document
@@ -142,9 +144,7 @@ def _first_repeated(items: Iterable[Any]) -> Any:
 
 
 def _empty(place: Place) -> ConfigError:
-    return place.error(
-        "the config is empty", expected="a mapping with `merge_method` and `models`", found="nothing"
-    )
+    return place.error("the config is empty", expected="a mapping, name: value lines", found="nothing")
 
 
 def _unreadable(place: Place, error: Exception) -> ConfigError:

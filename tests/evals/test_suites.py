@@ -109,13 +109,23 @@ def test_one_name_is_one_task(tmp_path: Path) -> None:
     assert caught.value.where.endswith("categories.b[0].task")
 
 
-@pytest.mark.parametrize("text", ["name: a\nname: b\n", "[1, 2]", "a: [", "1: x\n"])
-def test_bad_yaml_is_refused(tmp_path: Path, text: str) -> None:
-    """A key twice, no mapping, broken YAML and keys that are no text are ConfigErrors that name the file."""
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("name: a\nname: b\n", ": line 2, column 1"),
+        ("[1, 2]", ""),
+        ("a: [", ": line 1, column 5"),
+        ("1: x\n", ": 1"),
+        ("name: a\nrole: held-in\ncategories: {1: [x]}", ": categories"),
+        ("name: a\nrole: held-in\ncategories: {x: [1]}", ": categories.x[0]"),
+    ],
+)
+def test_bad_yaml_is_refused(tmp_path: Path, text: str, place: str) -> None:
+    """A key twice, no mapping, broken YAML and keys that are no text are ConfigErrors that name the place."""
     (tmp_path / "suite.yaml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         load_suite(tmp_path / "suite.yaml")
-    assert caught.value.where == str(tmp_path / "suite.yaml")
+    assert caught.value.where == f"{tmp_path / 'suite.yaml'}{place}"
 
 
 def test_several_filters_must_be_chosen_from(tmp_path: Path) -> None:

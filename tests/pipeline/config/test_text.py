@@ -87,7 +87,7 @@ def test_json(tmp_path: Path, name: str) -> None:
         ("m.yaml", "a: " + "9" * 5000, "", "cannot be read", "digits"),
         ("m.yaml", "a: 2024-99-99", "", "cannot be read", "month"),
         ("m.yaml", "[" * 20000, "", "cannot be read", "nesting too deep"),
-        ("m.yaml", "a: 1\n---\nb: 2\n", "", "several merges", "2"),
+        ("m.yaml", "a: 1\n---\nb: 2\n", "", "several documents", "2"),
         ("m.json", "{", ": line 1, column 2", "not valid JSON", ""),
         ("m.json", "a: 1", ": line 1, column 1", "not valid JSON", ""),
         ("m.json", '{"a": 1, "a": 2}', "", '"a" is written twice', ""),
