@@ -27,8 +27,8 @@ def read_file(path: str | PathLike[str], yaml_loader: type[Any] | None = None) -
 
     `.json` is JSON, `.yaml` and `.yml` are YAML; other names are JSON where the text is. `yaml_loader`: a
     PyYAML loader in place of the strict one, for files that other programs read by their own rules.
-    Raises ConfigError: missing, unreadable, too long, not UTF-8, empty, not valid, a key written twice, several
-    YAML documents.
+    Raises ConfigError: missing, unreadable, too long, not UTF-8, empty, not valid, a key written twice,
+    several YAML documents.
     """
     place, suffix = Place(str(path)), Path(path).suffix.lower()
     text = _read_text(Path(path), place)
