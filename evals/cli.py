@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +18,13 @@ import click
 from cluster.options import executor_options, start_executor, uses_ray
 
 if TYPE_CHECKING:
+    from evals.content import Digests
     from evals.fanout import Evaluation
+    from evals.request import Request
     from evals.setting import Setting
+
+#: One part in so many of a worker's memory may hold merged models that wait to be scored.
+_SHARE = 4
 
 
 @click.command(
@@ -40,12 +47,20 @@ if TYPE_CHECKING:
     metavar="CATEGORY=MODEL",
     help="The expert of a held-in category, whose scores are shown relative to it; may repeat.",
 )
+@click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task; may repeat.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N items a task.")
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the suites' data lies.")
+@click.option("--skip-missing", is_flag=True, help="With --data: leave out tasks whose files are not there.")
 @click.option("--batch-size", default="8", show_default=True, metavar="N", help='Items at once, or "auto".')
 @click.option(
-    "--backend", default="hf", show_default=True, help="How models are brought up; only hf for now."
+    "--gpus-per-model",
+    "devices",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="GPUs a replica of a model is spread over [default: 1].",
 )
+@click.option("--baselines/--no-baselines", default=True, help="Score guessers too [default: yes].")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -62,35 +77,38 @@ if TYPE_CHECKING:
 )
 @executor_options
 @click.option("--progress/--no-progress", default=True, show_default=True, help="Live line on stderr.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the scores (.svg, .png).")
 @click.option("--json", "json_out", is_flag=True, help="Print JSON in place of the table.")
 def eval_command(
-    models: tuple[str, ...], suites: tuple[str, ...], out: Path, json_out: bool, **options: Any
+    models: tuple[str, ...],
+    suites: tuple[str, ...],
+    out: Path,
+    plot: Path | None,
+    json_out: bool,
+    **options: Any,
 ) -> None:
-    """Score MODEL directories on suites of tasks with lm-eval.
+    """Score models on suites of tasks with lm-eval.
 
-    Each score is kept in DIR by the content of its model and task: what is there is not measured again, and
-    an interrupted run is continued by the same command.
+    A MODEL is a directory, or a merge config (YAML): its merge is computed in the memory of the worker that
+    scores it, and written nowhere. Each score is kept in DIR by the content of its model and task: what is
+    there is not measured again, and an interrupted run is continued by the same command.
     """
     from evals.content import Digests
     from evals.fanout import evaluate
     from evals.normalise import averages, normalise
-    from evals.request import make_request
+    from evals.plot import check_plot, draw_scores
     from evals.table import as_json, grids, show
     from pipeline.machine import cores
 
+    if plot is not None:
+        check_plot(plot)
     setting = _setting(**options)
     where = {name: options[name] for name in ("executor", "address", "workers")}
     uses_ray(options["executor"], options["address"])
-    start = partial(start_executor, **where, here=1 if setting.device == "cuda" else cores(), kind="process")
+    here = 1 if setting.device == "cuda" else cores()
+    start = partial(start_executor, **where, here=here, kind="process")
     digests = Digests(out / "digests.json")
-    request = make_request(
-        [Path(model) for model in models],
-        [Path(suite) for suite in suites],
-        data_dir=options["data"],
-        base=Path(options["base"]) if options["base"] else None,
-        experts=_experts(options["experts"]),
-        digests=digests,
-    )
+    request = _request(models, suites, digests, here, options)
     evaluation = evaluate(
         request.pairs, start, out, setting, digests=digests, show_progress=options["progress"]
     )
@@ -100,7 +118,34 @@ def eval_command(
         click.echo(json.dumps(as_json(evaluation, cells, means), indent=1))
     else:
         show(grids(request.suites, evaluation, cells, means))
+    if plot is not None:
+        draw_scores(request.suites, evaluation, plot)
     _close(evaluation, out)
+
+
+def _request(
+    models: Sequence[str], suites: Sequence[str], digests: Digests, here: int, options: dict[str, Any]
+) -> Request:
+    """What was asked for, checked; merges over common experts are put into groups."""
+    from evals.merges import together
+    from evals.request import make_request
+    from pipeline.machine import available_memory_bytes
+
+    request = make_request(
+        [Path(model) for model in models],
+        [Path(suite) for suite in suites],
+        data_dir=options["data"],
+        skip_missing=options["skip_missing"],
+        tasks=options["tasks"],
+        report=lambda line: click.echo(line, err=True),
+        base=Path(options["base"]) if options["base"] else None,
+        experts=_experts(options["experts"]),
+        baselines=options["baselines"],
+        digests=digests,
+    )
+    workers = options["workers"] or here
+    share_bytes = available_memory_bytes() // (_SHARE * workers)
+    return replace(request, models=tuple(together(request.models, workers, share_bytes)))
 
 
 def _experts(given: tuple[str, ...]) -> dict[str, Path]:
@@ -119,21 +164,21 @@ def _experts(given: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _setting(
-    *, limit: int | None, batch_size: str, device: str, dtype: str, backend: str, **_: Any
+    *, limit: int | None, batch_size: str, device: str, dtype: str, devices: int, **_: Any
 ) -> Setting:
-    """The run's settings. InputError: another backend, no batch size, cuda where there is none."""
+    """The run's settings. InputError: no batch size, cuda where there is none, several GPUs on a CPU."""
     from evals.setting import Setting
     from pipeline.errors import InputError
     from pipeline.machine import choose_device
 
-    if backend != "hf":
-        hint = "leave --backend out"
-        raise InputError("only the backend hf is here yet", where="--backend", found=backend, hint=hint)
     if not re.fullmatch(r"[1-9][0-9]*|auto(:[1-9][0-9]*)?", batch_size):
         raise InputError(
             "not a batch size", where="--batch-size", expected="1, 2, ... or auto", found=batch_size
         )
-    return Setting.on(choose_device(device), dtype, limit=limit, batch_size=batch_size)
+    chosen = choose_device(device)
+    if devices > 1 and chosen != "cuda":
+        raise InputError("several GPUs a model, but no GPU", where="--gpus-per-model", found=str(devices))
+    return Setting.on(chosen, dtype, limit=limit, batch_size=batch_size, devices=devices)
 
 
 def _close(evaluation: Evaluation, out: Path) -> None:

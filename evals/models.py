@@ -7,12 +7,12 @@ loads weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evals.content import Digests, digest_json
+from evals.content import Digests
+from evals.record import BASELINE
 from pipeline.checkpoint.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pipeline.checkpoint.companions import Companion
     from pipeline.plan.plan import MergePlan
 
+#: Guessers, as `harness.baselines` has them.
+BASELINES = ("majority", "copy")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 
 
@@ -73,59 +75,8 @@ class Merge:
 
 
 def baseline_model(kind: str) -> Model:
-    """The guesser of that kind ("majority", "copy") in the place of a model."""
-    return Model(path=kind, digest=f"baseline/{kind}", label=f"({kind})", weights_bytes=0, baseline=kind)
-
-
-def describe_merge(
-    config: Path, plan: MergePlan, companions: tuple[Companion, ...], digests: Digests
-) -> Model:
-    """A merge as a model that no one has written. Reads every input's weights once, for their digests."""
-    files = {file.path: digests.of_file(Path(file.path)) for index in plan.indexes for file in index.files}
-    digest = digest_json(["merge", plan.fingerprint, sorted(files.items())])
-    return Model(
-        path=str(config.resolve()),
-        digest=digest,
-        label=config.stem,
-        weights_bytes=sum(shard.size_bytes for shard in plan.shards),
-        base="" if plan.base is None else plan.base.directory,
-        method=plan.config.merge_method,
-        inputs=tuple(str(Path(index.directory).resolve()) for index in plan.experts),
-        merge=Merge((plan,), 0, digest, companions),
-    )
-
-
-def together(models: Sequence[Model], workers: int, memory_bytes: int) -> list[Model]:
-    """The models, with merges over common experts put into groups that a worker computes from one read.
-
-    As many groups as `workers`, so that none is idle, and none larger than `memory_bytes` of merged weights.
-    """
-    found = {model.digest: model for model in models if model.merge is None}
-    families: dict[tuple[str, ...], list[Model]] = {}
-    for model in models:
-        if model.merge is not None:
-            key = (model.base, *sorted({*model.inputs}))
-            families.setdefault(_family(key, families), []).append(model)
-    for members in families.values():
-        size = max(member.weights_bytes for member in members)
-        most = max(1, min(-(-len(members) // workers), memory_bytes // max(1, size)))
-        for start in range(0, len(members), most):
-            group = members[start : start + most]
-            name = digest_json(["group", *(member.digest for member in group)])
-            plans = tuple(member.merge.plans[0] for member in group if member.merge is not None)
-            for position, member in enumerate(group):
-                assert member.merge is not None
-                merge = replace(member.merge, plans=plans, position=position, group=name)
-                found[member.digest] = replace(member, merge=merge)
-    return [found[model.digest] for model in models]
-
-
-def _family(key: tuple[str, ...], families: dict[tuple[str, ...], list[Model]]) -> tuple[str, ...]:
-    """The known family (base, experts) that contains this one or lies in it; the key itself if new."""
-    for known in families:
-        if known[0] == key[0] and (set(key[1:]) <= set(known[1:]) or set(known[1:]) <= set(key[1:])):
-            return known
-    return key
+    """The guesser of that kind, one of BASELINES, in the place of a model."""
+    return Model(path=kind, digest=f"{BASELINE}{kind}", label=f"({kind})", weights_bytes=0, baseline=kind)
 
 
 def describe_model(path: Path, digests: Digests) -> Model:

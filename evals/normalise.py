@@ -103,7 +103,9 @@ def normalise(
     base: the label of the base, the reference of held-out tasks.  experts: category -> label of its expert,
     the reference of held-in tasks.  counted: label -> the held-in categories whose experts are in that merge,
     where known; its other held-in categories are left out. Tasks without a reference give missing cells.
+    Guessers are no models: they are left out.
     """
+    records = [one for one in records if not one.is_baseline]
     table = {(one.label, one.suite, one.task): one for one in records}
     columns = {(one.suite, one.task): one for one in records}
     cells = []

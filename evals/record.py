@@ -18,6 +18,9 @@ from pipeline.errors import InputError
 #: Version of the record's fields and meaning; part of every cache key.
 SCHEMA = 1
 
+#: How the digests of guessers begin: no file has such a digest.
+BASELINE = "baseline/"
+
 
 @dataclass(frozen=True)
 class Record:
@@ -61,6 +64,11 @@ class Record:
     lm_eval: str
     items: tuple[float, ...]
     schema: int = SCHEMA
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether a guesser was scored, not a model."""
+        return self.model_digest.startswith(BASELINE)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as JSON and Parquet take them."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evals.content import Digests
-from evals.models import Model, describe_model
+from evals.merges import describe_merge, is_config
+from evals.models import BASELINES, Model, baseline_model, describe_model
 from evals.suites import Suite, load_suite, locate_data, select_tasks
 from evals.task import Task
 from pipeline.errors import ConfigError, InputError, near
@@ -22,12 +23,14 @@ class Request:
 
     models: those to score on everything; the base is one of them.  base: the base's label, None without one.
     experts: held-in category -> its expert; an expert that is not among `models` is scored on its own only.
+    baselines: guessers that are scored on every task that asks for an answer.
     """
 
     models: tuple[Model, ...]
     suites: tuple[Suite, ...]
     base: str | None
     experts: Mapping[str, Model]
+    baselines: tuple[Model, ...] = ()
 
     @property
     def pairs(self) -> list[tuple[Model, Task]]:
@@ -35,12 +38,13 @@ class Request:
         tasks = [task for suite in self.suites for task in suite.tasks]
         found = [(model, task) for model in self.models for task in tasks]
         own = [expert for expert in dict.fromkeys(self.experts.values()) if expert not in self.models]
-        return found + [
+        found += [
             (expert, task)
             for expert in own
             for task in tasks
             if task.role == "held-in" and self.experts.get(task.category) == expert
         ]
+        return found + [(guesser, task) for guesser in self.baselines for task in tasks if task.is_guessable]
 
     @property
     def expert_labels(self) -> dict[str, str]:
@@ -69,12 +73,14 @@ def make_request(
     report: Callable[[str], None] = lambda line: None,
     base: Path | None = None,
     experts: Mapping[str, Path] | None = None,
+    baselines: bool = False,
     digests: Digests | None = None,
 ) -> Request:
     """Check and look at everything that was named.
 
     tasks: names of the tasks to keep, all where there are none. `data_dir`, `skip_missing`, `report`: as
     `suites.locate_data` has them.
+    A model may be a merge config (YAML, JSON): it is planned. `baselines`: score guessers as well.
     CheckpointError: a directory that is no model. ConfigError: a suite that is wrong, two suites of one name.
     InputError: data that is not there, a task or an expert's category that no suite has.
     """
@@ -93,14 +99,20 @@ def make_request(
             raise InputError(f'no held-in category "{category}"', where=f"--expert {category}", hint=hint)
     digests = digests or Digests()
     paths = [*models, *([base] if base is not None else []), *experts.values()]
-    described = _with_labels([describe_model(path, digests) for path in paths])
+    described = _with_labels([_described(path, digests) for path in paths])
     asked = described[: len(models) + (base is not None)]
     return Request(
         models=tuple(dict.fromkeys(asked)),
         suites=tuple(loaded),
         base=asked[-1].label if base is not None else None,
         experts=dict(zip(experts, described[len(asked) :], strict=True)),
+        baselines=tuple(baseline_model(kind) for kind in BASELINES) if baselines else (),
     )
+
+
+def _described(path: Path, digests: Digests) -> Model:
+    """A model directory, or a merge config in its place."""
+    return describe_merge(path, digests) if is_config(path) else describe_model(path, digests)
 
 
 def _with_labels(models: Sequence[Model]) -> list[Model]:

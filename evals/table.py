@@ -15,7 +15,7 @@ from evals.fanout import Evaluation
 from evals.normalise import Average, Relative
 from evals.suites import Suite
 
-MISSING, FAILED = "–", "failed"
+MISSING, FAILED, CHANCE = "–", "failed", "(chance)"
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,29 @@ def grids(
     suites: Sequence[Suite], evaluation: Evaluation, cells: Sequence[Relative], means: Sequence[Average]
 ) -> list[Grid]:
     """One grid of raw scores a suite, then one of the normalised averages where there is a reference."""
-    records = evaluation.records
     failed = {(f.label, f.suite, f.task) for f in evaluation.failures}
-    scores = {(r.label, r.suite, r.task): as_number(r.value, r.stderr) for r in records}
+    scores = {(r.label, r.suite, r.task): as_number(r.value, r.stderr) for r in evaluation.records}
+    guessers = {one.label for one in evaluation.records if one.is_baseline}
     found = []
     for suite in suites:
-        heads = ("model", *(f"{task.category}/{task.name}" for task in suite.tasks))
-        rows = []
+        rows = [(CHANCE, *(as_number(task.chance) for task in suite.tasks))]
         for label in evaluation.labels:
             places = [(label, suite.name, task.name) for task in suite.tasks]
             texts = [FAILED if place in failed else scores.get(place, MISSING) for place in places]
             rows.append((label, *texts))
-        found.append(Grid(_title(suite), heads, tuple(rows)))
+        heads = ("model", *(f"{task.category}/{task.name}" for task in suite.tasks))
+        found.append(_fitting(Grid(_title(suite), heads, tuple(rows))))
     if any(cell.reference is not None for cell in cells):
-        found.append(_normalised(evaluation.labels, means))
+        found.append(_normalised([label for label in evaluation.labels if label not in guessers], means))
     return found
+
+
+def _fitting(grid: Grid) -> Grid:
+    """The grid with its longer side downwards: a page is longer than wide."""
+    if len(grid.heads) <= len(grid.rows) + 1:
+        return grid
+    turned = tuple(zip(grid.heads, *grid.rows, strict=True))
+    return Grid(grid.title, ("task", *turned[0][1:]), turned[1:])
 
 
 def _title(suite: Suite) -> str:

@@ -63,6 +63,12 @@ class Task:
     local: Local | None = None
 
     @property
+    def is_guessable(self) -> bool:
+        """Whether it asks for an answer that can be guessed, not for the likelihood of given texts."""
+        kind = self.definition.get("output_type", "generate_until")
+        return "class" not in self.definition and kind in ("multiple_choice", "generate_until")
+
+    @property
     def version(self) -> str:
         """The version that the definition's metadata states, "" when it states none."""
         metadata = self.definition.get("metadata")

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cluster.contract import Executor
-from pipeline.checkpoint.companions import model_card, plan_companions, write_companions
+from pipeline.checkpoint.companions import Companion, model_card, plan_companions, write_companions
 from pipeline.checkpoint.files import atomic_write
 from pipeline.checkpoint.layout import INDEX_NAME, index_json
 from pipeline.checkpoint.manifest import Manifest, make_manifest, write_manifest
@@ -31,7 +31,7 @@ def furnish(
     directory = staging.model
     if len(plan.shards) > 1:
         atomic_write(directory / INDEX_NAME, index_json(plan.shards))
-    write_companions(plan_companions(plan.companion, out_dtype=_out_dtype(plan)), directory)
+    write_companions(companions_of(plan), directory)
     config = to_dict(plan.config)
     base = None if plan.config.base_model is None else str(plan.config.base_model)
     method = load_method(plan.config.merge_method)
@@ -63,6 +63,11 @@ def furnish(
     )
     write_manifest(directory, manifest)
     return manifest
+
+
+def companions_of(plan: MergePlan) -> tuple[Companion, ...]:
+    """Config, tokenizer and the like as the merged model has them."""
+    return plan_companions(plan.companion, out_dtype=_out_dtype(plan))
 
 
 def _out_dtype(plan: MergePlan) -> str | None:

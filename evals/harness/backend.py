@@ -16,6 +16,7 @@ from evals.harness.quiet import quiet
 from evals.models import Model
 from evals.setting import Setting
 from pipeline.errors import CheckpointError, RunError
+from pipeline.plan.plan import MergePlan
 
 _kept: dict[tuple[Any, ...], Any] = {}
 _merged: dict[str, list[dict[str, Any]]] = {}
@@ -62,7 +63,7 @@ def _from_directory(model: Model, setting: Setting) -> Any:
 def _from_merge(model: Model, setting: Setting) -> Any:
     """HFLM over a merge that this worker holds in memory, computed now unless a sibling's was just before."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     from pipeline.checkpoint.companions import write_companions
 
@@ -72,20 +73,26 @@ def _from_merge(model: Model, setting: Setting) -> Any:
         write_companions(model.merge.companions, Path(folder))
         config = AutoConfig.from_pretrained(folder)
         dtype = config.dtype if setting.dtype == "auto" else getattr(torch, setting.dtype)
-        held = AutoModelForCausalLM.from_pretrained(None, config=config, state_dict=weights, dtype=dtype)
+        architecture = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        held = architecture.from_pretrained(None, config=config, state_dict=weights, dtype=dtype)
         return _hflm(model, setting, held.to(setting.device), _tokenizer(model, folder))
 
 
 def _merged_weights(model: Model) -> dict[str, Any]:
     """The merge's tensors by name. All merges of its group are computed together, from one read."""
-    from pipeline.work.holding import merge_in_memory
-
     assert model.merge is not None
     group = model.merge.group
     if group not in _merged:
         _merged.clear()
-        _merged[group] = merge_in_memory(model.merge.plans)
+        _merged[group] = merged_together(model.merge.plans)
     return dict(_merged[group][model.merge.position])
+
+
+def merged_together(plans: Sequence[MergePlan]) -> list[dict[str, Any]]:
+    """The tensors of each plan's model, computed from one read; see `holding.merge_in_memory`."""
+    from pipeline.work.holding import merge_in_memory
+
+    return merge_in_memory(plans)
 
 
 def _hflm(model: Model, setting: Setting, source: Any, tokenizer: Any) -> Any:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-MAJORITY, COPY = "majority", "copy"
-KINDS = (MAJORITY, COPY)
+from evals.models import BASELINES
+
+MAJORITY, COPY = BASELINES
 _NO = -1e4
 
 

@@ -61,7 +61,8 @@ def task_rows(task: Task, split: Split) -> list[dict[str, Any]]:
     with quiet():
         scored = {digest_json(row) for row in _rendered(loaded, loaded.eval_docs)}
         rows = {digest_json(row): row for row in _rendered(loaded, loaded.training_docs())}
-    held = {key for key in rows if int(key[:8], 16) % _HELD == 0}
+    free = sorted(rows.keys() - scored)
+    held = set(free[: max(1, len(free) // _HELD)])
     chosen = [
         row for key, row in rows.items() if key not in scored and (key in held) == (split == "validation")
     ]

@@ -190,7 +190,7 @@ def _too_long(lm: Any, request: tuple[Any, ...]) -> bool:
     text, room = (prompt + rest, lm.max_length + 1) if isinstance(rest, str) else (prompt, lm.max_length)
     if isinstance(rest, Mapping):
         room -= int(rest.get("max_gen_toks", lm.max_gen_toks))
-    return len(text.encode()) + 2 > room and len(lm.tok_encode(text)) > room
+    return len(text.encode()) + 2 > room and bool(len(lm.tok_encode(text)) > room)
 
 
 def _document(sample: Mapping[str, Any]) -> int:

@@ -42,7 +42,7 @@ def check_task(task: Task) -> TaskFacts:
 
 
 def load_task(task: Task, digest: str) -> Any:
-    """lm-eval's task object with its data in memory; kept by content. ConfigError, InputError as `check_task`."""
+    """lm-eval's task object with its data in memory, kept by content. Errors as `check_task`."""
     key = (digest, task.shots)
     if key not in _loaded:
         from lm_eval.tasks import TaskManager

@@ -48,8 +48,10 @@ def test_a_table_to_stdout_and_all_else_to_stderr(home: Path, tmp_path: Path) ->
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[0].startswith("toy (held-in)")
-    assert [line.split()[0] for line in lines[1:4]] == ["model", "expert", "base"]
-    assert "records.parquet" in done.stderr and "8 scores measured" in done.stderr
+    assert [line.split()[0] for line in lines[1:7]] == [
+        "model", "(chance)", "expert", "base", "(majority)", "(copy)",
+    ]  # fmt: skip
+    assert "records.parquet" in done.stderr and "16 scores measured" in done.stderr
     assert (tmp_path / "out" / "records.jsonl").exists() and (tmp_path / "out" / "records.parquet").exists()
 
 
@@ -58,8 +60,10 @@ def test_json_is_all_there_is_on_stdout(home: Path, tmp_path: Path) -> None:
     arguments = [home / "base", "--suite", home / "toy.yaml", "--out", tmp_path / "out", "--json"]
     arguments += ["--expert", f"choice={home / 'expert'}"]
     first, again = (json.loads(invoke(*arguments).stdout) for _ in range(2))
-    assert first["records"] == again["records"] and (first["reused"], again["reused"]) == (0, 6)
-    assert {one["label"] for one in first["records"] if one["category"] == "words"} == {"base"}
+    assert first["records"] == again["records"] and (first["reused"], again["reused"]) == (0, 13)
+    assert {one["label"] for one in first["records"] if one["category"] == "words"} == {
+        "base", "(majority)", "(copy)",
+    }  # fmt: skip
     ratios = {one["task"]: one["ratio"] for one in first["relative"] if one["label"] == "base"}
     assert ratios["pick"] is not None and ratios["free"] is None, "no expert was named for words"
 
@@ -87,7 +91,10 @@ def test_the_executor_is_the_one_asked_for(home: Path, tmp_path: Path, executor:
             ["base", "--suite", "toy.yaml", "--expert", "choice=base", "--expert", "choice=expert"],
             "two experts",
         ),
-        (["base", "--suite", "toy.yaml", "--backend", "vllm"], "vllm"),
+        (["base", "--suite", "toy.yaml", "--gpus-per-model", "2", "--device", "cpu"], "no GPU"),
+        (["base", "--suite", "toy.yaml", "--plot", "scores.txt"], "not a picture"),
+        (["base", "--suite", "toy.yaml", "--task", "pikc"], "pick"),
+        (["gone.yaml", "--suite", "toy.yaml"], "gone.yaml"),
         (["base", "--suite", "toy.yaml", "--batch-size", "many"], "many"),
         (["base", "--suite", "toy.yaml", "--suite", "toy.yaml"], "two suites"),
     ],
@@ -121,8 +128,9 @@ def test_failed_scores_end_in_an_error_after_the_table(
     def broken(payload: Any) -> dict[str, Any]:
         raise MergescaleError(f"no luck with {payload['task'].name}")
 
-    monkeypatch.setattr("evals.fanout.measure", broken)
-    done = invoke(home / "base", "--suite", home / "toy.yaml", "--out", tmp_path / "out", "--limit", 1)
-    assert done.stdout.count("failed") == 4
+    monkeypatch.setattr("evals.units.answer", broken)
+    arguments = [home / "base", "--suite", home / "toy.yaml", "--out", tmp_path / "out", "--limit", 1]
+    done = invoke(*arguments, "--no-baselines")
+    assert done.stdout.count("failed") == 5
     assert isinstance(done.exception, RunError) and done.exception.exit_code == 1
     assert "base on toy/pick" in str(done.exception) and "no luck with pick" in str(done.exception)

@@ -47,9 +47,17 @@ def column(grid: Grid, head: str) -> dict[str, str]:
 def test_every_cell_is_a_score_a_gap_or_a_failure(suites: list[Suite]) -> None:
     """Scores show with their error, what was not measured as a dash, what failed as failed."""
     toy, far = grids(suites, EVALUATION, [], [])
-    assert column(toy, "choice/pick") == {"merged": "0.500 ±0.289", "base": "0.250 ±0.250"}
-    assert column(toy, "choice/other") == {"merged": "failed", "base": "–"}
-    assert column(far, "new/new") == {"merged": "0.250 ±0.250", "base": "0.500 ±0.289"}
+    assert column(toy, "choice/pick") == {
+        "(chance)": "0.333",
+        "merged": "0.500 ±0.289",
+        "base": "0.250 ±0.250",
+    }
+    assert column(toy, "choice/other") == {"(chance)": "0.333", "merged": "failed", "base": "–"}
+    assert column(far, "new/new") == {
+        "(chance)": "0.333",
+        "merged": "0.250 ±0.250",
+        "base": "0.500 ±0.289",
+    }
     assert "held-in" in toy.title and "acc" in toy.title
 
 

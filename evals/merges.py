@@ -1,0 +1,94 @@
+"""Merge configs in the place of models: planned here, computed in the memory of the worker that scores them.
+
+Merges over common experts form groups, so that a worker reads the experts once for all of them. This module
+plans and groups; it never reads a weight but for its digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evals.content import Digests, digest_json
+from evals.models import Merge, Model
+from pipeline.config.load import load_config
+from pipeline.plan.build import plan_merge
+from pipeline.publishing import companions_of
+from pipeline.run import with_local_weights
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def is_config(path: Path) -> bool:
+    """Whether a model argument names a merge config: a YAML or JSON file."""
+    return path.suffix in SUFFIXES and not path.is_dir()
+
+
+def describe_merge(path: Path, digests: Digests) -> Model:
+    """The merge of a config as a model that no one has written.
+
+    Raises whatever is wrong with the config or its models. Reads every input's weights once, for digests.
+    """
+    plan = with_local_weights(plan_merge(load_config(path)))
+    files = {file.path: digests.of_file(Path(file.path)) for index in plan.indexes for file in index.files}
+    digest = digest_json(["merge", plan.fingerprint, sorted(files.items())])
+    return Model(
+        path=str(path.resolve()),
+        digest=digest,
+        label=path.stem,
+        weights_bytes=sum(shard.size_bytes for shard in plan.shards),
+        base="" if plan.base is None else plan.base.directory,
+        method=plan.config.merge_method,
+        inputs=tuple(str(Path(index.directory).resolve()) for index in plan.experts),
+        merge=Merge((plan,), 0, digest, companions_of(plan)),
+    )
+
+
+def together(models: Sequence[Model], workers: int, memory_bytes: int) -> list[Model]:
+    """The models in their order, merges over common experts in groups that a worker computes from one read.
+
+    As many groups as `workers`, so that none is idle, and none larger than `memory_bytes` of merged weights.
+    """
+    found = {model.digest: model for model in models}
+    for members in _families([model for model in models if model.merge is not None]):
+        size_bytes = max(1, *(member.weights_bytes for member in members))
+        most = max(1, min(-(-len(members) // workers), memory_bytes // size_bytes))
+        for start in range(0, len(members), most):
+            found |= _grouped(members[start : start + most])
+    return [found[model.digest] for model in models]
+
+
+def _grouped(members: Sequence[Model]) -> Mapping[str, Model]:
+    """Digest -> model, all of one group."""
+    merges = [member.merge for member in members if member.merge is not None]
+    name = digest_json(["group", *(member.digest for member in members)])
+    plans = tuple(merge.plans[merge.position] for merge in merges)
+    return {
+        member.digest: replace(member, merge=replace(merge, plans=plans, position=position, group=name))
+        for position, (member, merge) in enumerate(zip(members, merges, strict=True))
+    }
+
+
+def _families(merges: Sequence[Model]) -> list[list[Model]]:
+    """Merges that read much the same: equal tensors, and of each two one's models among the other's."""
+    families: list[list[Model]] = []
+    for model in sorted(merges, key=lambda one: -len(_read(one))):
+        for family in families:
+            if _read(model) <= _read(family[0]) and _tensors(model) == _tensors(family[0]):
+                family.append(model)
+                break
+        else:
+            families.append([model])
+    return families
+
+
+def _read(model: Model) -> set[str]:
+    """The models that a merge reads."""
+    return {*model.inputs, model.base} - {""}
+
+
+def _tensors(model: Model) -> list[str]:
+    """The names of a merge's tensors in order: running sums pass from one to the next."""
+    assert model.merge is not None
+    return [tensor.spec.name for tensor in model.merge.plans[model.merge.position].tensors]

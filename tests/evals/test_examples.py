@@ -1,0 +1,80 @@
+"""Training rows out of suites: what lm-eval scores, never the rows that it scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evals.harness import write_examples
+from evals.suites import Suite, load_suite, locate_data
+from pipeline.errors import InputError
+from tests.helpers.tasks import CHOICE, FREE, choice_rows, choice_task, write_rows, write_suite
+
+
+def make(folder: Path, train: list[dict[str, Any]], test: list[dict[str, Any]]) -> Suite:
+    """A suite of two categories over these rows."""
+    write_rows(folder / "data" / "train.jsonl", train)
+    write_rows(folder / "data" / "test.jsonl", test)
+    entries = {
+        "choice": [choice_task(definition={**CHOICE, "doc_to_text": "Q: {{question}}"})],
+        "words": [choice_task("free", definition={**FREE, "training_split": "train"}, metric="exact_match")],
+    }
+    return locate_data(load_suite(write_suite(folder / "suite.yaml", entries)))
+
+
+def rows(paths: list[Path]) -> list[dict[str, Any]]:
+    """All rows of these files."""
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+
+
+def test_rows_are_the_prompts_and_answers_of_the_task(tmp_path: Path) -> None:
+    """A choice task gives question, choices and label; one that generates, question and answer."""
+    train = choice_rows(40, seed=1)
+    suite = make(tmp_path, train, choice_rows(5, seed=2))
+    both = [write_examples(suite, tmp_path / "out", split=split) for split in ("train", "validation")]
+    choice = sorted(rows(both[0]["choice"] + both[1]["choice"]), key=json.dumps)
+    assert choice == sorted(({**one, "question": f"Q: {one['question']}"} for one in train), key=json.dumps)
+    free = rows(both[0]["words"] + both[1]["words"])
+    assert {(one["question"], one["answer"]) for one in free} == {
+        (one["question"], one["choices"][0]) for one in train
+    }
+
+
+def test_no_row_is_in_two_splits_or_among_the_scored(tmp_path: Path) -> None:
+    """Train, validation and scored rows share nothing, whatever repeats in the data."""
+    test = choice_rows(10, seed=3)
+    train = [*choice_rows(60, seed=4), *test, *choice_rows(20, seed=4)]
+    suite = make(tmp_path, train, test)
+    found = [
+        {json.dumps(one) for one in rows(write_examples(suite, tmp_path / "out", split=split)["choice"])}
+        for split in ("train", "validation")
+    ]
+    assert not found[0] & found[1] and len(found[0]) + len(found[1]) == 60 and len(found[1]) > 0
+    scored = {json.dumps({**one, "question": f"Q: {one['question']}"}) for one in test}
+    assert not scored & (found[0] | found[1])
+
+
+def test_the_same_rows_come_again(tmp_path: Path) -> None:
+    """The same suite, limit and seed give the same bytes; another seed draws others."""
+    suite = make(tmp_path, choice_rows(60, seed=4), choice_rows(5, seed=5))
+
+    def drawn(name: str, seed: int) -> bytes:
+        return write_examples(suite, tmp_path / name, split="train", limit=9, seed=seed)["choice"][
+            0
+        ].read_bytes()
+
+    assert drawn("a", 0) == drawn("b", 0) != drawn("c", 1)
+    assert drawn("a", 0).count(b"\n") == 9
+
+
+def test_a_task_without_training_rows_is_named(tmp_path: Path) -> None:
+    """A task that has no training split is an InputError that names it."""
+    write_rows(tmp_path / "data" / "test.jsonl", choice_rows(5))
+    entry = choice_task(data={"test": "data/test.jsonl"}, override={"training_split": None})
+    suite = locate_data(load_suite(write_suite(tmp_path / "suite.yaml", {"a": [entry]})))
+    with pytest.raises(InputError, match="no training split") as caught:
+        write_examples(suite, tmp_path / "out", split="train")
+    assert "categories.a[0]" in caught.value.where

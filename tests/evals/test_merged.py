@@ -1,0 +1,106 @@
+"""Merge configs in the place of models: scored in the worker's memory, with the written merge's scores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evals.content import Digests
+from evals.fanout import evaluate
+from evals.harness import backend
+from evals.merges import describe_merge, is_config, together
+from evals.request import make_request
+from evals.setting import Setting
+from evals.suites import Suite
+from tests.helpers.inline import InlineExecutor
+from tests.helpers.merging import merge, write_config
+from tests.helpers.models import write_model
+
+
+@pytest.fixture(scope="module")
+def family(home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """A folder and three experts of `home`'s base in it."""
+    folder = tmp_path_factory.mktemp("merged")
+    base = home / "base"
+    return folder, [write_model(folder / f"e{n}", seed=20 + n, base=base, delta=0.1) for n in range(3)]
+
+
+@pytest.mark.parametrize("setting", ["linear", "ties", "ties-model", "dare_ties"])
+def test_a_merge_in_memory_scores_as_the_written_one(
+    home: Path, suite: Suite, family: tuple[Path, list[Path]], tmp_path: Path, setting: str
+) -> None:
+    """Every score of a config is that of the model it would write, and it writes no model."""
+    config = write_config(tmp_path / "merge.json", setting, home / "base", family[1])
+    merge(config, tmp_path / "written")
+    request = make_request([config, tmp_path / "written"], [suite.file])
+    before = set(tmp_path.iterdir())
+    found = evaluate(request.pairs, InlineExecutor, tmp_path / "out", Setting())
+    assert not found.failures and set(tmp_path.iterdir()) - before == {tmp_path / "out"}
+    assert not list((tmp_path / "out").rglob("*.safetensors"))
+    half = len(found.records) // 2
+    for held, written in zip(found.records[:half], found.records[half:], strict=True):
+        assert (held.task, held.value, held.items) == (written.task, written.value, written.items)
+        assert held.method == written.method == setting.split("-")[0]
+    assert len({one.value for one in found.records}) > 2
+
+
+def test_merges_of_common_experts_are_computed_together(
+    home: Path, suite: Suite, family: tuple[Path, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Configs over the same experts on one worker are one computation, with the scores each has alone."""
+    calls: list[int] = []
+
+    def counted(plans: Any) -> Any:
+        from pipeline.work.holding import merge_in_memory
+
+        calls.append(len(plans))
+        return merge_in_memory(plans)
+
+    monkeypatch.setattr(backend, "merged_together", counted)
+    configs = [
+        write_config(tmp_path / f"{name}.json", name, home / "base", family[1])
+        for name in ("linear", "ties", "task_arithmetic")
+    ]
+    configs.append(write_config(tmp_path / "two.json", "ties", home / "base", family[1][:2]))
+    request = make_request(configs, [suite.file], tasks=["pick", "surprise"])
+    alone = evaluate(request.pairs, InlineExecutor, tmp_path / "alone", Setting())
+    assert calls == [1, 1, 1, 1]
+    calls.clear()
+    grouped = replace(request, models=tuple(together(request.models, 1, 1 << 30)))
+    found = evaluate(grouped.pairs, InlineExecutor, tmp_path / "grouped", Setting())
+    assert calls == [4]
+    assert [one.items for one in found.records] == [one.items for one in alone.records]
+
+
+def test_groups_fit_workers_and_memory(home: Path, family: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    """Merges are spread over the workers, no group is larger than its memory, and order is kept."""
+    configs = [
+        write_config(tmp_path / f"{number}.json", "ties", home / "base", family[1], dtype=dtype)
+        for number, dtype in enumerate(["float32", "bfloat16", "float16", "float64"])
+    ]
+    models = [describe_merge(config, Digests()) for config in configs]
+
+    def sizes(workers: int, memory_bytes: int) -> list[int]:
+        found = together(models, workers, memory_bytes)
+        assert [model.digest for model in found] == [model.digest for model in models]
+        return [len(model.merge.plans) for model in found if model.merge is not None]
+
+    assert sizes(1, 1 << 30) == [4] * 4
+    assert sizes(2, 1 << 30) == [2] * 4
+    assert sizes(8, 1 << 30) == [1] * 4
+    assert sizes(1, 1) == [1] * 4
+
+
+def test_a_changed_expert_is_another_merge(home: Path, tmp_path: Path) -> None:
+    """The identity of a merge follows its experts' bytes and its settings, not its file's name."""
+    expert = write_model(tmp_path / "e", seed=30, base=home / "base")
+    config = write_config(tmp_path / "a.json", "ties", home / "base", [expert, home / "expert"])
+    first = describe_merge(config, Digests()).digest
+    renamed = write_config(tmp_path / "b.json", "ties", home / "base", [expert, home / "expert"])
+    assert describe_merge(renamed, Digests()).digest == first
+    write_model(tmp_path / "e", seed=31, base=home / "base")
+    assert describe_merge(config, Digests()).digest != first
+    assert is_config(config) and not is_config(home / "base")
