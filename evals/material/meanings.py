@@ -11,7 +11,7 @@ _GLOSS_WORDS = range(3, 41)
 _EXAMPLE_WORDS = range(4, 31)
 _PER_TOPIC, _PER_PART = 330, 1150
 
-#: Lexicographer file -> the word for it in answers. Files without a clear word or with few nouns are left out.
+#: Lexicographer file -> the word for it in answers. Files without a clear word or with few are left out.
 _NOUN_TOPICS = {
     4: "action",
     5: "animal",

@@ -2,8 +2,8 @@
 
 The package holds weights rounded to 4 bits (Q4_1). What is made here is that copy, every weight written out
 as bfloat16: a sound base model, and not the original weights. It is built aside and renamed, once. The
-conversion runs in a process of its own (`python -m evals.material.smollm2 FOLDER FILE OUT`), which takes torch
-and 1 GB with it when it ends.
+conversion runs in a process of its own (`python -m evals.material.smollm2 FOLDER FILE OUT`), which takes
+torch and 1 GB with it when it ends.
 """
 
 from __future__ import annotations
