@@ -23,7 +23,9 @@ COMMANDS = {
     "status": "pipeline.cli:status",
     "methods": "pipeline.cli:methods",
     "eval": "evals.cli:eval_command",
+    "examples": "evals.examples_cli:examples_command",
     "train": "pipeline.training.cli:train_command",
+    "family": "evals.family.cli:family",
     "demo": "evals.demo.cli:demo_command",
     "cluster": "cluster.cli:cluster",
 }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from evals.fanout import Evaluation
     from evals.request import Request
     from evals.setting import Setting
+    from evals.suites import Suite
 
 #: One part in so many of a worker's memory may hold merged models that wait to be scored.
 _SHARE = 4
@@ -120,7 +121,7 @@ def eval_command(
         show(grids(request.suites, evaluation, cells, means))
     if plot is not None:
         draw_scores(request.suites, evaluation, plot)
-    _close(evaluation, out)
+    _close(request.suites, evaluation, out)
 
 
 def _request(
@@ -181,12 +182,15 @@ def _setting(
     return Setting.on(chosen, dtype, limit=limit, batch_size=batch_size, devices=devices)
 
 
-def _close(evaluation: Evaluation, out: Path) -> None:
+def _close(suites: Sequence[Suite], evaluation: Evaluation, out: Path) -> None:
     """Say on stderr where things lie and what failed. RunError when anything did."""
     from pipeline.errors import RunError
 
     measured = len(evaluation.records) - evaluation.reused
     click.echo(f"{measured} scores measured, {evaluation.reused} from {out / 'records'}", err=True)
+    for suite in suites:
+        for left in suite.left_out:
+            click.echo(f"left out: {suite.name}/{left.task}: {', '.join(left.files)} not there", err=True)
     click.echo(f"tables: {out / 'records.jsonl'} {out / 'records.parquet'}", err=True)
     for one in evaluation.records:
         if one.truncated:

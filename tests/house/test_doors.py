@@ -55,15 +55,20 @@ DOORS: dict[str, tuple[str, ...]] = {
     "cluster": (),
     "evals": (
         "pipeline.values", "pipeline.errors", "pipeline.machine", "pipeline.checkpoint", "pipeline.config",
-        "cluster.contract", "cluster.progress",
+        "pipeline.plan.plan", "cluster.contract", "cluster.progress",
+    ),
+    "evals.merges": (
+        "evals.content", "evals.models", "pipeline.checkpoint", "pipeline.config", "pipeline.plan",
+        "pipeline.publishing", "pipeline.run",
+    ),
+    "evals.harness": (
+        "evals.content", "evals.definitions", "evals.models", "evals.record", "evals.setting", "evals.stderr",
+        "evals.suites", "evals.task", "pipeline.errors", "pipeline.checkpoint", "pipeline.plan.plan",
+        "pipeline.work.holding",
     ),
     "evals.material": ("pipeline.errors", "pipeline.checkpoint"),
-    "evals.demo": (
-        "evals", "pipeline", "cluster.contract",
-    ),
-    "evals.family": (
-        "evals", "pipeline", "cluster.contract",
-    ),
+    "evals.demo": ("evals", "pipeline", "cluster.contract"),
+    "evals.family": ("evals", "pipeline", "cluster.contract"),
 }  # fmt: skip
 #: Command-line modules may import their own wing and the wings left of it; nothing imports them but the front
 # door.
@@ -72,6 +77,7 @@ CLIS = {
     "pipeline.cli": ("pipeline", "cluster"),
     "pipeline.training.cli": ("pipeline", "cluster"),
     "evals.cli": ("evals", "pipeline", "cluster"),
+    "evals.examples_cli": ("evals", "pipeline", "cluster"),
     "evals.demo.cli": ("evals", "pipeline", "cluster"),
     "evals.family.cli": ("evals", "pipeline", "cluster"),
     "evals.app": ("evals", "pipeline", "cluster"),
@@ -84,6 +90,7 @@ FENCED = {
     "torch": ("pipeline.methods", "pipeline.work", "pipeline.machine", "pipeline.training", "evals.harness",
     "evals.material.smollm2"), "transformers": ("pipeline.training", "evals.harness", "evals.material.smollm2"),
     "gguf": ("evals.material.smollm2",),
+    "matplotlib": ("evals.plot", "pipeline.training.curves"),
     "click": (*CLIS, "cluster.options"),
     "deepspeed": (),
     "peft": (),

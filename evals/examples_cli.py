@@ -1,0 +1,50 @@
+"""`mergescale examples`: training rows out of suites, as `mergescale train` reads them.
+
+Paths of the files go to stdout. Heavy imports happen inside the command.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    name="examples",
+    epilog="Example:  mergescale examples --suite configs/suites/t0-held-in.yaml --data t0 --out rows --limit 400",
+)
+@click.option(
+    "--suite", "suites", multiple=True, required=True, metavar="FILE", help="A suite of tasks; may repeat."
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the rows go."
+)
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the suites' data lies.")
+@click.option("--skip-missing", is_flag=True, help="With --data: leave out tasks whose files are not there.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N training rows a task.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which rows, where there are more.")
+def examples_command(
+    suites: tuple[str, ...], out: Path, data: Path | None, skip_missing: bool, limit: int | None, seed: int
+) -> None:
+    """Write training and validation rows of every task: its prompts and answers as lm-eval scores them.
+
+    DIR/CATEGORY/TASK.train.jsonl and TASK.validation.jsonl, both out of the task's training split; what the
+    suite scores is in neither.
+    """
+    from evals.harness import write_examples
+    from evals.suites import load_suite, locate_data
+
+    def note(line: str) -> None:
+        click.echo(line, err=True)
+
+    loaded = [load_suite(suite) for suite in suites]
+    for suite in (locate_data(one, data, skip_missing=skip_missing, report=note) for one in loaded):
+        for left in suite.left_out:
+            note(f"left out: {left.task}: {', '.join(left.files)} not there")
+        for split in ("train", "validation"):
+            for paths in write_examples(
+                suite, out, split=split, limit=limit if split == "train" else None, seed=seed
+            ).values():
+                for path in paths:
+                    click.echo(str(path))
