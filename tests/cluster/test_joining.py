@@ -17,6 +17,7 @@ from cluster.contract import ClusterError, Unit
 from cluster.on_ray import RayExecutor
 from cluster.surroundings import missing_settings
 from tests.helpers.cluster import SimulatedCluster
+from tests.helpers.processes import descendants, wait_until_gone
 from tests.helpers.units import double, sleeps
 
 
@@ -45,6 +46,17 @@ def test_workers_asked_for_are_a_bound(address: str, tmp_path: Path) -> None:
     spans = sorted((o.value["begun"], o.value["ended"]) for o in outcomes if o.value)
     assert len(spans) == 3
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_actors_end_with_the_context(address: str) -> None:
+    """What units with an affinity ran in is gone once the cluster was left, and its CPUs are free again."""
+    with RayExecutor(address) as executor:
+        units = [Unit(str(n), double, {"number": n}, affinity=str(n)) for n in range(2)]
+        pids = {outcome.value["pid"] for outcome in executor.run(units) if outcome.value}
+        started = {pid: start for pid, start in descendants(os.getpid()).items() if pid in pids}
+    assert len(started) == 2 and wait_until_gone(started, 60.0) == []
+    with RayExecutor(address) as executor:
+        assert all(outcome.fault is None for outcome in executor.run(units))
 
 
 def test_default_health_settings_are_warned_of_once(

@@ -52,7 +52,7 @@ def unit(name: str, cpus: float = 1, expected_s: float = 0.0) -> Unit:
 
 
 def test_each_affinity_stays_with_its_actor() -> None:
-    """Of 8 models x 5 tasks each model is on one of two actors, save the last, and order inside it is kept."""
+    """Of 8 models x 5 tasks each model is on one of two actors, save the last; its order is kept."""
     office = Office(lambda number: [(0.1, Begun("node")), (1.0 + number % 3, GOOD)])
     names = [f"m{model}.{task}" for model in range(8) for task in range(5)]
     assert len(office.run(*map(unit, names))) == 40
@@ -155,7 +155,7 @@ def test_what_fits_nowhere_is_refused_before_anything_is_hired() -> None:
     for before in ([], [unit("a.0")]):
         office = Office()
         office.run(*before)
-        with pytest.raises(ClusterError, match='unit "big.0" needs 3 CPUs'):
+        with pytest.raises(ClusterError, match=r'unit "big\.0" needs 3 CPUs'):
             office.run(unit("big.0", cpus=3))
         assert len(office.port.hired) == len(before)
 
@@ -178,7 +178,10 @@ def test_an_actor_without_a_home_is_waited_for_then_named() -> None:
 
 def test_closing_hears_out_what_runs_and_ends_what_waits() -> None:
     """On close an actor that runs a unit is waited for and kept; one that has not begun is ended."""
-    script = {0: quick(0), 1: [(0.0, Begun("node")), (7.0, GOOD)], 2: []}
+    script: dict[int, list[tuple[float, Begun | Result]]] = {
+        0: quick(0),
+        1: [(0.0, Begun("node")), (7.0, GOOD)],
+    }
     office = Office(lambda n: list(script.get(n, [])), cpus=3, most=3)
     outcomes = office.begin(map(unit, ["a.0", "b.0", "c.0"]))
     next(outcomes)
