@@ -85,8 +85,9 @@ class RayPort:
         except (exceptions.ObjectStoreFullError, exceptions.OutOfDiskError) as error:
             return Result(None, fault_of(error, "program"), 0.0, "")
         except exceptions.RayError as error:
-            if getattr(error, "actor_init_failed", False):  # an actor of ours could not be made there
-                return Result(None, Fault("program", f"{first_line(error)} ({_NOT_THERE})"), 0.0, "")
+            if getattr(error, "actor_init_failed", False):  # ours could not be made there; last: the cause
+                cause = str(error).strip().splitlines()[-1]
+                return Result(None, Fault("program", f"{cause} ({_NOT_THERE})"), 0.0, "")
             return lost(f"{type(error).__name__}: {first_line(error)}", 0.0, "")
         if isinstance(message, bytes):
             return unpacked(message, "")

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cluster.contract import Executor, Outcome, Resources, Unit
+from cluster.ray_port import _Server
 from tests.helpers.units import attempts, double, loads, meets, sleeps
 
 
@@ -64,6 +67,28 @@ def test_a_killed_worker_loads_again(isolated: Executor, tmp_path: Path) -> None
     assert all(outcome.fault is None for outcome in outcomes.values())
     assert outcomes["killed.1"].attempts == attempts(tmp_path, 1) == 2
     assert [outcomes[f"killed.{n}"].attempts for n in (0, 2, 3)] == [1, 1, 1]
+
+
+class Unmade(_Server):
+    """An actor on a machine that lacks our code."""
+
+    def __init__(self, hide_gpus: bool) -> None:
+        raise ImportError("no module named cluster")
+
+
+@pytest.mark.parametrize("executor", ["ray"], indirect=True)
+def test_an_actor_that_cannot_be_made_is_a_program_fault(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no actor can start, its unit fails once, with the cause and where to look; others run."""
+    monkeypatch.setattr("cluster.ray_port._Server", Unmade)
+    outcomes = {
+        o.unit_id: o for o in executor.run([unit("unmade.0", cpus=0.5), Unit("made", double, {"number": 1})])
+    }
+    fault = outcomes["unmade.0"].fault
+    assert fault is not None and fault.kind == "program" and outcomes["unmade.0"].attempts == 1
+    assert outcomes["made"].fault is None
+    assert "no module named cluster" in fault.message and "mergescale cluster check" in fault.message
 
 
 def test_an_outcome_names_the_worker(isolated: Executor) -> None:
