@@ -108,6 +108,8 @@ def _alone(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.with_name(f".{out.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for unfinished in out.parent.glob(f".{out.name}.*.part"):  # of a run that was killed
+            shutil.rmtree(unfinished)
         work.mkdir(exist_ok=True)
         yield work
 

@@ -141,11 +141,13 @@ def train_stage(
         """Tells the step, stops on a loss that is no number, marks a checkpoint when it is whole."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if not math.isfinite(logs.get("loss", 0.0)) or not math.isfinite(logs.get("grad_norm", 0.0)):
+            if "grad_norm" not in logs:  # the summary at the end
+                return
+            if not math.isfinite(logs["loss"]) or not math.isfinite(logs["grad_norm"]):
                 raise RunError(
                     "training diverged",
                     where=f"step {state.global_step} of {len(batches)}",
-                    found=f"loss {logs.get('loss')}, gradient norm {logs.get('grad_norm')}",
+                    found=f"loss {logs['loss']}, gradient norm {logs['grad_norm']}",
                     hint="lower learning_rate",
                 )
             on_step(state.global_step)

@@ -1,0 +1,1 @@
+"""Tests of base models from scratch."""
