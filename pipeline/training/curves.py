@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.training.steplog import Step
 
 #: The picture's name, in an expert's directory and beside all experts of a config.
 CURVE = "loss.svg"
 _DASHES = ("-", "--", "-.", ":")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 #: Colours that stay apart for the colour-blind (Okabe & Ito 2008).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKS, _WINDOW = 8, 20
 
 
 def draw_losses(curves: Mapping[str, Sequence[Step]], path: Path) -> None:
-    """Draw the loss of every step and, for runs that are long, its mean over the last few; write an SVG.
+    """Draw the loss against the step, in long runs its mean over the last few steps, as an SVG.
 
     The same curves give the same bytes with the same version of matplotlib.
     """
@@ -34,11 +35,9 @@ def draw_losses(curves: Mapping[str, Sequence[Step]], path: Path) -> None:
                 _smooth([step.loss for step in steps]),
                 label=name,
                 linewidth=1.3,
-                linestyle=_DASHES[number % len(_DASHES)],
-                marker=_MARKERS[number % len(_MARKERS)],
+                **line_style(number),
                 markevery=max(1, len(x) // _MARKS),
                 markersize=4.0,
-                color=_COLOURS[number % len(_COLOURS)],
             )
         axes.set_xlabel("step")
         axes.set_ylabel("loss (nats per answer token)")
@@ -46,6 +45,15 @@ def draw_losses(curves: Mapping[str, Sequence[Step]], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
         figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """How the line of that number looks: dashes and marker together are its own among 28."""
+    return {
+        "linestyle": _DASHES[number % len(_DASHES)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "color": _COLOURS[number % len(_COLOURS)],
+    }
 
 
 def _smooth(losses: Sequence[float]) -> list[float]:

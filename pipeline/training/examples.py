@@ -104,8 +104,14 @@ def encode(tokenizer: Any, question: str, choice: str, max_length: int) -> Encod
     The answer is what the whole text adds to the prompt's own tokens.
     """
     prompt = question.rstrip()
-    head = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    whole = tokenizer(f"{prompt}{question[len(prompt) :]} {choice}", add_special_tokens=False)["input_ids"]
+    text = f"{prompt}{question[len(prompt) :]} {choice}"
+    head, whole = (
+        tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"] for part in (prompt, text)
+    )
+    if not head or len(whole) <= len(head):
+        raise InputError(
+            "a question or an answer without tokens", expected="words in both", found=f'"{text[-80:]}"'
+        )
     kept = len(head) - max(0, len(whole) - max_length)
     if kept < 1:
         raise InputError(

@@ -20,14 +20,11 @@ from pipeline.training.config import ExpertConfig, TrainConfig
 from pipeline.training.curves import CURVE, draw_losses
 from pipeline.training.examples import read_examples
 from pipeline.training.expert import expert_identity, finished, model_digest, train_unit
+from pipeline.training.memory import memory_bytes
 from pipeline.training.steplog import LOG, last_step, progress_file, read_log
 from pipeline.training.zero import named_config, zero_config
 from pipeline.values import ModelRef
 
-#: While training, each parameter has its fp32 weight and gradient, two moments of AdamW, activations
-#: and copies: measured 4.3 GB at peak for 134.5 million parameters and batches of 16 sentences.
-_BYTES_PER_PARAMETER = 28
-_FIXED_BYTES = 700 << 20
 _LOOK_EVERY_S = 1.0
 
 
@@ -49,29 +46,31 @@ def plan_training(config: TrainConfig) -> TrainPlan:
 
     Raises InputError or one of its kinds for whatever is wrong. Hashes the base's weights once.
     """
+    base = read_directory(ModelRef(str(config.base)), config.base.resolve())
+    needed: dict[str, int] = {}
     units: dict[str, Unit] = {}
     steps: dict[str, int] = {}
     records: dict[str, dict[str, Any]] = {}
     for expert in config.experts:
-        rows = sum(len(read_examples(path, expert.settings.limit)) for path in expert.train)
-        steps[expert.name] = expert.settings.steps(rows)
+        rows = [row for path in expert.train for row in read_examples(path, expert.settings.limit)]
+        steps[expert.name] = expert.settings.steps(len(rows))
+        needed[expert.name] = memory_bytes(base, rows, expert.settings)
         for path in expert.validation:
             read_examples(path)
         zero_config(expert.settings.deepspeed)
-    memory_bytes = _memory_bytes(config.base)
     digest = model_digest(config.base)
     for expert in config.experts:
         out = config.place(expert)
         identity = expert_identity(config.base, digest, expert.train, expert.settings, expert.validation)
         done = finished(out, identity)
         if done is None:
-            units[expert.name] = _unit(config, expert, memory_bytes)
+            units[expert.name] = _unit(config, expert, needed[expert.name])
         else:
             records[expert.name] = done
     return TrainPlan(config, units, steps, records)
 
 
-def _unit(config: TrainConfig, expert: ExpertConfig, memory_bytes: int) -> Unit:
+def _unit(config: TrainConfig, expert: ExpertConfig, needed_bytes: int) -> Unit:
     """The unit of work of one expert. The GPU of a worker elsewhere is not looked for here."""
     settings = expert.settings
     device = choose_device("auto") if settings.device == "auto" else settings.device
@@ -83,14 +82,8 @@ def _unit(config: TrainConfig, expert: ExpertConfig, memory_bytes: int) -> Unit:
         "settings": settings.as_dict() | {"deepspeed": named_config(settings.deepspeed)},
         "device": device,
     }
-    needs = Resources(cpus=1.0, gpus=float(device == "cuda"), memory_bytes=memory_bytes)
+    needs = Resources(cpus=1.0, gpus=float(device == "cuda"), memory_bytes=needed_bytes)
     return Unit(f"train/{expert.name}", train_unit, payload, needs)
-
-
-def _memory_bytes(base: Path) -> int:
-    """About what one expert takes while it trains. Raises CheckpointError when `base` is no model."""
-    index = read_directory(ModelRef(str(base)), base.resolve())
-    return _FIXED_BYTES + _BYTES_PER_PARAMETER * sum(entry.spec.numel for entry in index.tensors.values())
 
 
 def run_training(

@@ -47,10 +47,15 @@ def write_config(home: Path, **changes: Any) -> Path:
 
 def load_home(home: Path) -> tuple[Any, Any]:
     """(model in fp32 for evaluation, tokenizer) of the base in `home`."""
+    return load_model(home / "base")
+
+
+def load_model(folder: Path) -> tuple[Any, Any]:
+    """(model in fp32 for evaluation, tokenizer) of a model directory."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(home / "base", dtype=torch.float32)
-    return model.eval(), AutoTokenizer.from_pretrained(home / "base")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model.eval(), AutoTokenizer.from_pretrained(folder)

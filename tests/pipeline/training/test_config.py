@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline.config.place import Place
 from pipeline.errors import ConfigError
-from pipeline.training.config import load_train_config
+from pipeline.training.config import load_train_config, parse_train_config
 from pipeline.training.settings import TrainSettings, read_settings
 from tests.helpers.training import write_config
 
 ROOT = Path(__file__).parents[3]
+
+
+_DEVICE_HINT = "leave out deepspeed, or use device: auto"
 
 
 def test_settings_of_an_expert_lie_over_the_common_ones(tmp_path: Path) -> None:
@@ -38,6 +42,10 @@ def test_settings_of_an_expert_lie_over_the_common_ones(tmp_path: Path) -> None:
         ({"experts": ["a"]}, "experts", ""),
         ({"base": None}, "base", ""),
         ({"out": 3}, "out", "put it in quotes"),
+        ({"experts": {"a": {"train": []}}}, "experts.a.train", ""),
+        ({"experts": {"a": {"train": ["x", "y", "x"]}}}, "experts.a.train[2]", ""),
+        ({"experts": {"a": {"train": ["x", 3]}}}, "experts.a.train[1]", "put it in quotes"),
+        ({"settings": {"deepspeed": "zero2", "device": "cpu"}}, "settings.deepspeed", _DEVICE_HINT),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, changes: dict[str, Any], where: str, hint: str) -> None:
@@ -66,6 +74,15 @@ def test_mistakes_are_named(tmp_path: Path, changes: dict[str, Any], where: str,
         ("max_grad_norm", 0),
         ("max_length", 1),
         ("precision", "fp16"),
+        ("precision", ["auto"]),
+        ("device", "gpu"),
+        ("max_steps", 0),
+        ("save_every", 0.5),
+        ("evaluate_every", "often"),
+        ("accumulate", None),
+        ("gradient_checkpointing", 1),
+        ("deepspeed", 2),
+        ("seed", 1 << 32),
     ],
 )
 def test_values_out_of_type_or_range_are_refused(name: str, value: object) -> None:
@@ -81,6 +98,24 @@ def test_good_values_are_taken() -> None:
     got = read_settings(raw, Place("f"), TrainSettings(limit=3))
     assert got == TrainSettings(learning_rate=1.0, limit=None, precision="bfloat16", seed=7)
     assert read_settings(None, Place("f"), got) is got
+
+
+def test_a_config_is_a_mapping_too(tmp_path: Path) -> None:
+    """What a file says can be given as a mapping; data may be one file or a list of them."""
+    content = {
+        "base": "b",
+        "out": "o",
+        "experts": {"one": {"train": "t", "validation": "v"}, "all": {"train": ["t", "u"]}},
+    }
+    config = parse_train_config(content, "here")
+    one, every = config.experts
+    assert (one.train, one.validation) == ((Path("t"),), (Path("v"),))
+    assert (every.train, every.validation) == ((Path("t"), Path("u")), ())
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    assert load_train_config(tmp_path / "c.yaml") == config
+    with pytest.raises(ConfigError) as error:
+        parse_train_config(content | {"base": 1}, "here")
+    assert error.value.where == "here: base"
 
 
 def test_the_demos_config_loads() -> None:

@@ -25,10 +25,14 @@ from tests.helpers.training import learnable_rows
         '{"question": "a", "choices": ["b", ""], "label": 0}',
         '{"question": "a", "choices": "bc", "label": 0}',
         '{"choices": ["b", "c"], "label": 0}',
+        '{"question": "a", "answer": " "}',
+        '{"question": "a", "answer": 3}',
+        '{"question": "a", "answer": "b", "choices": ["b", "c"], "label": 9}',
+        '{"question": "a", "answer": "b"}',
     ],
 )
 def test_a_bad_row_is_named_by_its_line(tmp_path: Path, bad: str) -> None:
-    """A row that is no multiple-choice example is an InputError that names file and line."""
+    """A row that is no example, or not of its file's kind, is an InputError that names file and line."""
     file = write_rows(tmp_path / "rows.jsonl", learnable_rows(2))
     file.write_text(file.read_text() + "\n" + bad + "\n")
     with pytest.raises(InputError) as error:
@@ -42,6 +46,23 @@ def test_empty_and_missing_files_are_input_errors(tmp_path: Path) -> None:
     for name in ("empty.jsonl", "missing.jsonl"):
         with pytest.raises(InputError):
             read_examples(tmp_path / name)
+
+
+def test_free_answers_are_read(tmp_path: Path) -> None:
+    """A row with a question and an answer is an example with nothing to choose from."""
+    rows = [{"question": "a", "answer": "b c"}, {"question": "d", "answer": "e", "source": "x"}]
+    first, second = read_examples(write_rows(tmp_path / "rows.jsonl", rows))
+    assert (first.question, first.answer, first.choices, first.free) == ("a", "b c", ("b c",), True)
+    assert second.answer == "e"
+    choice = read_examples(write_rows(tmp_path / "choices.jsonl", learnable_rows(1)))[0]
+    assert (choice.free, choice.answer) == (False, choice.choices[choice.label])
+
+
+def test_only_a_line_feed_ends_a_row(tmp_path: Path) -> None:
+    """Other characters that count as line ends may stand in texts, as JSON allows."""
+    row = '{"question": "a\u2028b\u0085c", "answer": "d"}\r\n'
+    (tmp_path / "rows.jsonl").write_text(row * 2, encoding="utf-8", newline="")
+    assert [one.question for one in read_examples(tmp_path / "rows.jsonl")] == ["a\u2028b\u0085c"] * 2
 
 
 def test_limit_takes_the_first_rows(tmp_path: Path) -> None:
@@ -64,6 +85,9 @@ def test_the_answer_is_what_the_text_adds_to_the_prompt(tmp_path: Path) -> None:
     assert (cut.prompt, cut.answer) == ((7, 8), (9, 10))
     with pytest.raises(InputError):
         encode(tokenizer, "w5", "w6 w7 w8 w9", 4)
+    for question, answer in ((" ", "w6"), ("w5", " ")):
+        with pytest.raises(InputError):
+            encode(tokenizer, question, answer, 64)
 
 
 def test_every_epoch_holds_every_row_once() -> None:

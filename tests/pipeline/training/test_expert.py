@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from pipeline.checkpoint.files import digest_file
 from pipeline.errors import CheckpointError, InputError, OutputError, RunError
 from pipeline.training import trainer
 from pipeline.training.expert import RECORD, train_expert, train_unit
 from pipeline.training.settings import TrainSettings
 from pipeline.training.steplog import LOG, Step, last_step, progress_file
 from tests.helpers.models import read_tensors
+from tests.helpers.tasks import write_rows
 from tests.helpers.training import write_home
 
 SETTINGS = TrainSettings(learning_rate=0.01, batch_size=8, precision="float32")
@@ -39,6 +43,38 @@ def test_an_expert_is_an_ordinary_checkpoint(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(out)
     assert torch.equal(model.state_dict()["model.norm.weight"], got["model.norm.weight"])
     assert AutoTokenizer.from_pretrained(out)("w5 w6")["input_ids"] == [5, 6]
+
+
+def test_files_are_readable_by_others_as_far_as_the_user_allows(shared_home: Path, tmp_path: Path) -> None:
+    """Every file of an expert has the mode of any new file of this process, the weights too."""
+    make(shared_home, tmp_path / "one")
+    (tmp_path / "new").touch()
+    wanted = stat.S_IMODE((tmp_path / "new").stat().st_mode)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "one").iterdir()} == {wanted}
+
+
+def test_tied_weights_are_written_once(tmp_path: Path) -> None:
+    """An expert of a base with tied embeddings has the base's tensors and config, no more."""
+    home = write_home(tmp_path, tied=True, dtype="float16")
+    make(home, tmp_path / "one")
+    base, got = read_tensors(home / "base"), read_tensors(tmp_path / "one")
+    assert {n: (t.shape, t.dtype) for n, t in got.items()} == {n: (t.shape, t.dtype) for n, t in base.items()}
+    was, config = (home / "base/config.json").read_text(), (tmp_path / "one/config.json").read_text()
+    assert json.loads(config) == json.loads(was)
+
+
+def test_several_files_of_both_kinds(shared_home: Path, tmp_path: Path) -> None:
+    """Rows of all files are trained on, `limit` counts for each, and every validation file has its score."""
+    free = write_rows(tmp_path / "free.jsonl", [{"question": "w5 w6", "answer": "w7 w8"}] * 10)
+    files = [shared_home / "train.jsonl", free]
+    settings = TrainSettings(**{**SETTINGS.as_dict(), "limit": 8})
+    held = [shared_home / "validation.jsonl", free]
+    record = train_expert(shared_home / "base", files, tmp_path / "one", settings, validation=held)
+    assert (record["examples"], record["steps"]) == (16, 2)
+    assert [entry["digest"] for entry in record["train"]] == [digest_file(path) for path in files]
+    choice, told = record["scores"][0]["files"]
+    assert (choice["examples"], told["examples"]) == (20, 10)
+    assert record["validation_score"] == (choice["accuracy"] + math.exp(told["log_likelihood"])) / 2
 
 
 def test_the_record_says_how_it_was_made(shared_home: Path, tmp_path: Path) -> None:

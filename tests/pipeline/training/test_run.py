@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 
 from cluster.contract import Fault, Outcome, Unit
+from pipeline.checkpoint.index import read_directory
 from pipeline.errors import CheckpointError, InputError, OutputError, RunError, UnitError
 from pipeline.training import run as room
 from pipeline.training.config import load_train_config
 from pipeline.training.curves import CURVE
+from pipeline.training.examples import Example
 from pipeline.training.expert import RECORD
+from pipeline.training.memory import memory_bytes
 from pipeline.training.run import plan_training, run_training
+from pipeline.training.settings import TrainSettings
 from pipeline.training.steplog import LOG, Step, progress_file
+from pipeline.values import ModelRef
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.training import write_config, write_home
 
@@ -56,6 +61,39 @@ def test_nothing_is_written_when_any_input_is_wrong(tmp_path: Path, broken: str)
     with pytest.raises((InputError, CheckpointError, OutputError)):
         plan_training(load_train_config(write_config(home, **changes)))
     assert not (home / "experts" / "even").exists()
+
+
+def test_the_curves_of_all_experts_are_drawn_together(tmp_path: Path) -> None:
+    """One picture beside the experts names each of them; each has its own."""
+    config = load_train_config(write_config(write_home(tmp_path)))
+    run_training(plan_training(config), InlineExecutor(), show_progress=False)
+    both = (tmp_path / "experts" / CURVE).read_text()
+    assert "<!-- even -->" in both
+    assert "<!-- odd -->" in both
+    assert "<!-- odd -->" not in (tmp_path / "experts/even" / CURVE).read_text()
+
+
+def test_only_ray_hands_out_gpus(tmp_path: Path) -> None:
+    """An expert for a GPU asks Ray for one; local workers share the one they see."""
+    settings = {"device": "cuda", "precision": "bfloat16"}
+    plan = plan_training(load_train_config(write_config(write_home(tmp_path), settings=settings)))
+    (unit, _) = plan.units.values()
+    assert (unit.resources.gpus, unit.payload["device"]) == (1.0, "cuda")
+    executor = InlineExecutor()
+    assert room._placed(unit, executor).resources.gpus == 0
+    executor.name = "ray"
+    assert room._placed(unit, executor).resources.gpus == 1
+
+
+def test_memory_grows_with_the_longest_batch(tmp_path: Path) -> None:
+    """The estimate counts parameters and the tokens of the largest batch, up to max_length."""
+    base = read_directory(ModelRef(""), write_home(tmp_path) / "base")
+    short, long = ([Example("a" * length, ("b",))] * 4 for length in (29, 299))
+    settings = TrainSettings(batch_size=2)
+    one, two = (memory_bytes(base, rows, settings) for rows in (short, long))
+    assert two - one == 80 * 32 * 2 * 2 * 90
+    assert memory_bytes(base, short + long, settings) == two
+    assert memory_bytes(base, long, TrainSettings(batch_size=2, max_length=10)) == one
 
 
 class Failing(InlineExecutor):
