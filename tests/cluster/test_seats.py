@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from cluster.port import Begun
 from cluster.retry import Policy
 from cluster.seats import Seats
 from tests.helpers.paper import GOOD, PaperPort, quick
+from tests.helpers.small_ray import SmallRay
 
 POLICY = Policy(max_attempts=3, deadline_factor=10, min_deadline_s=10, pause_s=1.0)
 Script = Callable[[int], list[tuple[float, Begun | Result]]]
@@ -205,3 +207,27 @@ def test_interruption_ends_every_actor() -> None:
         office.run(unit("b.0"), unit("c.0"))
     assert sorted(office.port.dismissed) == [("actor 0", True), ("actor 1", True)]
     assert office.port.now == then and office.port.cancelled == []
+
+
+@pytest.mark.parametrize("dying", [0.0, 0.2])
+@pytest.mark.parametrize("seed", range(25))
+def test_any_mixture_ends_in_little_room(seed: int, dying: float) -> None:
+    """On a machine where tasks and actors wait for CPUs that idle actors may hold, any runs of units of any
+    shapes end, whoever dies, no later than one after the other would; then all CPUs can be free again.
+    """
+    dice = random.Random(seed)
+    cpus = dice.randint(1, 4)
+    port = SmallRay(cpus, seed, dying)
+    seats = Seats(port, cpus)
+    policy = Policy(max_attempts=50, pause_s=0.01, max_pause_s=0.1)
+    for _ in range(3):
+        names = [dice.choice(["x", "a.", "b.", "c."]) + str(n) for n in range(40)]
+        units = [unit(name, cpus=dice.choice([0.5, 1, cpus])) for name in names]
+        dispatch = Dispatch(port, seats, policy, cpus + 2, 30.0, clock=lambda: port.now, sleep=port.sleep)
+        outcomes = list(dispatch.run(Agenda.of(units, policy)))
+        assert sorted(outcome.unit_id for outcome in outcomes) == sorted(names)
+        assert all(outcome.fault is None for outcome in outcomes)
+    assert port.now < 3 * 40 * 3, "mean durations are one second"
+    seats.end_all()
+    port.wait([], 1000.0)
+    assert port.free == cpus
