@@ -57,12 +57,14 @@ class _Watch:
 
 def _from_directory(model: Model, setting: Setting) -> Any:
     """HFLM over the model's directory."""
-    return _hflm(model, setting, model.path, _tokenizer(model, model.path))
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = _tokenizer(model, model.path)
+    return _hflm(model, setting, AutoModelForCausalLM, model.path, tokenizer, {})
 
 
 def _from_merge(model: Model, setting: Setting) -> Any:
     """HFLM over a merge that this worker holds in memory, computed now unless a sibling's was just before."""
-    import torch
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     from pipeline.checkpoint.companions import write_companions
@@ -72,10 +74,9 @@ def _from_merge(model: Model, setting: Setting) -> Any:
     with TemporaryDirectory(prefix="mergescale-model-") as folder:
         write_companions(model.merge.companions, Path(folder))
         config = AutoConfig.from_pretrained(folder)
-        dtype = config.dtype if setting.dtype == "auto" else getattr(torch, setting.dtype)
+        given = {"config": config, "state_dict": weights}
         architecture = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-        held = architecture.from_pretrained(None, config=config, state_dict=weights, dtype=dtype)
-        return _hflm(model, setting, held.to(setting.device), _tokenizer(model, folder))
+        return _hflm(model, setting, architecture, None, _tokenizer(model, folder), given)
 
 
 def _merged_weights(model: Model) -> dict[str, Any]:
@@ -95,26 +96,37 @@ def merged_together(plans: Sequence[MergePlan]) -> list[dict[str, Any]]:
     return merge_in_memory(plans)
 
 
-def _hflm(model: Model, setting: Setting, source: Any, tokenizer: Any) -> Any:
-    """lm-eval's Hugging Face model. Several devices a replica: transformers spreads the layers over them."""
+def _hflm(
+    model: Model, setting: Setting, kind: Any, source: str | None, tokenizer: Any, given: dict[str, Any]
+) -> Any:
+    """lm-eval's Hugging Face model. Several devices a replica: its layers are spread over them.
+
+    transformers would fill weights that are missing with random numbers: here they are an error.
+    """
     from lm_eval.models.huggingface import HFLM
 
+    if setting.devices > 1:
+        given["device_map"] = "auto"
     try:
-        return HFLM(
-            pretrained=source,
-            tokenizer=tokenizer,
-            device=setting.device,
-            dtype=setting.dtype,
-            batch_size=int(setting.batch_size) if setting.batch_size.isdecimal() else setting.batch_size,
-            **({"parallelize": True} if setting.devices > 1 else {}),
-        )
+        loaded, info = kind.from_pretrained(source, dtype=setting.dtype, output_loading_info=True, **given)
     except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            "the model cannot be loaded",
-            where=model.path,
-            found=_first_line(error),
-            hint="check that config.json and the weights belong together",
-        ) from error
+        raise _unloadable(model, _first_line(error)) from error
+    if info["missing_keys"] or info["mismatched_keys"]:
+        missing = ", ".join(sorted(map(str, (*info["missing_keys"], *info["mismatched_keys"])))[:4])
+        raise _unloadable(model, f"no weights for {missing}")
+    if setting.devices == 1:
+        loaded = loaded.to(setting.device)
+    size = int(setting.batch_size) if setting.batch_size.isdecimal() else setting.batch_size
+    return HFLM(pretrained=loaded.eval(), tokenizer=tokenizer, batch_size=size)
+
+
+def _unloadable(model: Model, found: str) -> CheckpointError:
+    return CheckpointError(
+        "the model cannot be loaded",
+        where=model.path,
+        found=found,
+        hint="check that config.json and the weights belong together",
+    )
 
 
 def _tokenizer(model: Model, place: str) -> Any:

@@ -1,0 +1,80 @@
+"""Models as lm-eval holds them: what cannot answer says why, by name, instead of scoring."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from evals.harness import backend, evaluate_model
+from evals.setting import Setting
+from evals.suites import Suite
+from pipeline.errors import CheckpointError, RunError
+
+
+@pytest.fixture
+def own(home: Path, tmp_path: Path) -> Path:
+    """A copy of the base that a test may break."""
+    return shutil.copytree(home / "base", tmp_path / "broken")
+
+
+@pytest.mark.parametrize("task", [0, 2], ids=["choice", "generation"])
+def test_logits_that_are_no_numbers_end_in_an_error(own: Path, suite: Suite, task: int) -> None:
+    """A model with a NaN in its weights has no score, whatever is asked of it: the error names the model."""
+    weights = load_file(own / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, own / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RunError, match="not numbers") as caught:
+        evaluate_model(own, [suite.tasks[task]], Setting())
+    assert caught.value.where == "broken"
+
+
+def test_a_model_without_a_tokenizer_is_named(own: Path, suite: Suite) -> None:
+    """A directory without tokenizer files is a CheckpointError that says what is missing."""
+    for file in own.glob("*token*"):
+        file.unlink()
+    with pytest.raises(CheckpointError, match="no tokenizer") as caught:
+        evaluate_model(own, [suite.tasks[0]], Setting())
+    assert caught.value.where == str(own)
+
+
+def test_weights_that_do_not_fit_are_named(own: Path, suite: Suite) -> None:
+    """A directory whose weights are of another shape than its config says is a CheckpointError."""
+    weights = load_file(own / "model.safetensors")
+    weights["model.norm.weight"] = weights["model.norm.weight"][:3].clone()
+    save_file(weights, own / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
+        evaluate_model(own, [suite.tasks[0]], Setting())
+    assert caught.value.where == str(own)
+
+
+def test_missing_weights_are_never_made_up(own: Path, suite: Suite) -> None:
+    """A checkpoint that lacks a tensor is a CheckpointError naming it, not a model with random numbers."""
+    weights = load_file(own / "model.safetensors")
+    name = next(name for name in weights if "down_proj" in name)
+    del weights[name]
+    save_file(weights, own / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
+        evaluate_model(own, [suite.tasks[0]], Setting())
+    assert name in caught.value.found
+
+
+def test_one_model_is_kept_and_serves_every_task(
+    home: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks of one model load it once; a limit is no reason to load it again, another model is."""
+    loads: list[str] = []
+    real = backend._from_directory
+
+    def counted(model: backend.Model, setting: Setting) -> object:
+        loads.append(model.label)
+        return real(model, setting)
+
+    monkeypatch.setattr(backend, "_from_directory", counted)
+    backend._kept.clear()
+    evaluate_model(home / "base", suite.tasks[:2], Setting(limit=2))
+    evaluate_model(home / "base", suite.tasks[2:], Setting(limit=3))
+    evaluate_model(home / "expert", suite.tasks[:1], Setting(limit=2))
+    assert loads == ["base", "expert"]
