@@ -2,8 +2,8 @@
 
 It is the part of the Ray executor that is not Ray: which attempt to submit, when a slow one gets company,
 what to do when nothing can run any more. Units without affinity are tasks, queued a few ahead; units with one
-go to actors (seats.py), one at a time: the 3 ms between two are less than what a wrong queue costs. It reaches
-machines through `Port` alone, so its rules are tested with a clock that the test turns.
+go to actors (seats.py), one at a time: 6 ms lie between two, less than what a unit queued at the wrong actor
+costs. It reaches machines through `Port` alone, so its rules are tested with a clock that the test turns.
 """
 
 from __future__ import annotations
