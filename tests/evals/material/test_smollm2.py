@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from evals.demo.data import DemoData
-from evals.demo.smollm2 import SOURCE, convert_gguf, prepare_smollm2
 
-from evals.demo import prepare, smollm2
-from evals.demo.prepare import lay_out
+from evals.material import smollm2
+from evals.material.smollm2 import SOURCE, convert_gguf, prepare_smollm2
 from pipeline.errors import RunError
 from tests.helpers.archives import write_wheel
 from tests.helpers.gguf_files import write_gguf
