@@ -132,7 +132,7 @@ def _scores(
         ]
         held = [check.task for check in checks if member.name in (_BASE, check.task.category)]
         pairs += [(member.model, task) for task in (*tasks, *held)]
-    setting = Setting.on(choose_device("auto"), batch_size=_BATCH)
+    setting = Setting.on(choose_device("auto"), limit=config.limit, batch_size=_BATCH)
     out = config.out / "scores"
     return evaluate(pairs, work.start, out, setting, digests=digests, show_progress=work.show_progress)
 

@@ -17,7 +17,7 @@ from pipeline.training.scratch.settings import ScratchSettings, read_scratch
 from pipeline.training.settings import TrainSettings, read_settings
 
 PACKAGES = ("smollm2",)
-_TOP = ["name", "out", "suites", "scratch", "bases", "experts", "validation", "full"]
+_TOP = ["name", "out", "suites", "scratch", "bases", "experts", "validation", "limit", "full"]
 _SOURCES = ("model", "package", "scratch")
 _EXPERTS = ["settings", "by_size", "multitask"]
 _VALIDATION_ROWS = 200
@@ -60,7 +60,9 @@ class ExpertsConfig:
 
 @dataclass(frozen=True)
 class FamilyConfig:
-    """A family. validation: rows of a task that the gate looks at.  full: every expert on every task."""
+    """A family. validation: rows of a task that the gate looks at.  limit: items of a task that are scored at
+    most, None for the suites' own.  full: every expert on every task.
+    """
 
     file: Path
     name: str
@@ -71,6 +73,7 @@ class FamilyConfig:
     bases: tuple[BaseConfig, ...]
     experts: ExpertsConfig
     validation: int = _VALIDATION_ROWS
+    limit: int | None = None
     full: bool = False
 
     def expert_dir(self, base: BaseConfig, name: str) -> Path:
@@ -98,6 +101,7 @@ def load_family(path: Path | str) -> FamilyConfig:
         bases=bases,
         experts=experts,
         validation=_count(raw.get("validation", _VALIDATION_ROWS), top.key("validation")),
+        limit=_count(raw["limit"], top.key("limit")) if "limit" in raw else None,
         full=_flag(raw.get("full", False), top.key("full")),
     )
 

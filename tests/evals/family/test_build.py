@@ -1,0 +1,175 @@
+"""A whole family, built for real from the smallest config: what is made, kept, named and shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.contract import Executor
+from evals.app import main
+from evals.family.build import build_family
+from evals.family.config import FamilyConfig, load_family
+from evals.family.index import read_index
+from evals.family.members import Work
+from pipeline.errors import ConfigError, InputError, RunError
+from tests.helpers.crash import killed_at
+from tests.helpers.family import write_world
+from tests.helpers.inline import InlineExecutor
+
+TINY = Path(__file__).parents[3] / "configs" / "family" / "tiny.yaml"
+
+
+class Starts:
+    """Starts inline executors and remembers what they ran."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def __call__(self) -> Executor:
+        """An executor whose list is this one's."""
+        executor = InlineExecutor()
+        executor.ran = self.ran
+        return executor
+
+
+def build(config: FamilyConfig) -> tuple[dict[str, Any], list[str]]:
+    """(index, units that ran)."""
+    starts = Starts()
+    return build_family(config, Work(starts, lambda line: None)), starts.ran
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished tiny family; the build was killed once among the experts."""
+    home = write_world(tmp_path_factory.mktemp("family"))
+    shutil.copy(TINY, home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        config = load_family("tiny.yaml")
+        assert killed_at("pipeline.training.run:train_unit", 2, lambda: build(config))
+        _, ran = build(config)
+        assert len([unit for unit in ran if unit.startswith("base/")]) == 0, "bases were made before the kill"
+        assert len([unit for unit in ran if unit.startswith("train/")]) == 5, (
+            "one of six was trained before it"
+        )
+    return home
+
+
+@pytest.fixture
+def home(built: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, and the current directory."""
+    monkeypatch.chdir(built)
+    return built
+
+
+def test_the_index_lists_what_passed(home: Path) -> None:
+    """Two bases with two experts and a multitask model each, all better than their base, paths that hold."""
+    index = read_index(home / "family")
+    assert [(base["name"], base["quality"]) for base in index["bases"]] == [
+        ("weak", "weak"),
+        ("strong", "strong"),
+    ]
+    for base in index["bases"]:
+        assert set(base["experts"]) == {"colour", "size"}
+        assert 100_000 < base["parameters"] < 250_000
+        for member in (base, base["multitask"], *base["experts"].values()):
+            assert (home / "family" / member["path"] / "config.json").is_file()
+            assert len(member["weights_digest"]) == 32
+
+
+def test_every_model_is_scored_where_it_counts(home: Path) -> None:
+    """Base and multitask model have every task, an expert its own, base and experts the validation rows."""
+    scores = [one for one in read_index(home / "family")["scores"] if one["base"] == "weak"]
+    found = {(one["model"], one["suite"], one["task"]) for one in scores}
+    tasks = [("held-in", "colour"), ("held-in", "size"), ("held-out", "size_again")]
+    held = [("validation", "colour"), ("validation", "size")]
+    assert found == {
+        *(("base", *task) for task in (*tasks, *held)),
+        *(("multitask", *task) for task in tasks),
+        *((name, suite, name) for name in ("colour", "size") for suite in ("held-in", "validation")),
+    }
+    assert all(one["n"] == 40 for one in scores if one["suite"] == "held-in")
+
+
+def test_nothing_is_done_twice(home: Path) -> None:
+    """A finished family is read, not built: no unit runs, and the index is the same."""
+    before = (home / "family" / "family.json").read_bytes()
+    _, ran = build(load_family("tiny.yaml"))
+    assert ran == []
+    assert (home / "family" / "family.json").read_bytes() == before
+
+
+def test_no_training_row_is_scored(home: Path) -> None:
+    """Training, validation and scored rows of a category have no question in common."""
+
+    def questions(path: Path) -> set[str]:
+        return {json.loads(line)["question"] for line in path.read_text().splitlines()}
+
+    data = home / "family" / "data"
+    train = questions(data / "train" / "colour.jsonl")
+    held = questions(data / "tasks" / "colour" / "colour.validation.jsonl")
+    scored = questions(home / "colour" / "test.jsonl")
+    assert train and held and not train & held and not (train | held) & scored
+
+
+def test_the_commands_show_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`status` says what is there, `table` shows the scores with the gate; both write to stdout."""
+    outputs = []
+    for arguments in (["status", "tiny.yaml"], ["table", "tiny.yaml"], ["table", "tiny.yaml", "--json"]):
+        monkeypatch.setattr("sys.argv", ["mergescale", "family", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        outputs.append(capfd.readouterr().out)
+    assert "weak: base done, 3 of 3 experts" in outputs[0] and "all passed" in outputs[0]
+    assert "colour/colour" in outputs[1] and "yes: accuracy" in outputs[1]
+    assert json.loads(outputs[2]) == read_index(home / "family")
+    page = (home / "family" / "family.md").read_text()
+    assert page.count("| other/size_again |") == 2 and page.count("`") == 2 * 8
+
+
+def test_an_expert_that_learns_nothing_is_named(home: Path, tmp_path: Path) -> None:
+    """Where answers are noise the build ends with RunError naming the expert, and the index leaves it out."""
+    content = {
+        "name": "noisy",
+        "out": str(tmp_path / "noisy"),
+        "suites": {"held-in": "noisy.yaml"},
+        "bases": [{"name": "given", "size": "0.2M", "quality": "weak", "model": "family/bases/weak"}],
+        "experts": {"settings": {"learning_rate": 1e-3, "limit": 32, "max_length": 32}},
+    }
+    path = tmp_path / "noisy.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(RunError, match="not good enough") as error:
+        build(load_family(path))
+    assert error.value.where.startswith("given/noise: accuracy")
+    (base,) = read_index(tmp_path / "noisy")["bases"]
+    assert base["experts"] == {} and not base["gate"]["noise"]["passed"] and base["multitask"]
+    assert Path(base["path"]) == (home / "family" / "bases" / "weak").resolve()
+
+
+def test_suites_in_the_wrong_place_are_refused(home: Path, tmp_path: Path) -> None:
+    """A held-out suite given as the held-in one is a ConfigError before anything is made."""
+    content = yaml.safe_load((home / "tiny.yaml").read_text())
+    content |= {"out": str(tmp_path / "out"), "suites": {"held-in": "held-out.yaml"}}
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match="not held-in"):
+        build(load_family(path))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_family_that_is_not_there_cannot_be_shown(tmp_path: Path) -> None:
+    """Reading an index that nobody wrote, or another version's, is an InputError."""
+    with pytest.raises(InputError, match="no family there"):
+        read_index(tmp_path)
+    (tmp_path / "family.json").write_text('{"schema": 0}')
+    with pytest.raises(InputError, match="another version"):
+        read_index(tmp_path)
