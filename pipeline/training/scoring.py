@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RunError
 from pipeline.machine import cpu_precision
 from pipeline.training.examples import Encoded, Example, encode, pad_left
 
@@ -75,6 +75,12 @@ def score_files(model: Any, held: Sequence[Held], step: int, *, pad_id: int, pre
     files, values = [], []
     for one in held:
         likelihoods = log_likelihoods(model, one.asked, pad_id=pad_id, precision=precision)
+        if not all(math.isfinite(value) for row in likelihoods for value in row):
+            raise RunError(
+                "the model's answers have no finite probability",
+                where=f"{one.path}, after {step} steps",
+                hint="lower learning_rate, or give a base stored in bfloat16 or float32",
+            )
         entry: dict[str, Any] = {"path": str(one.path), "examples": len(one.examples)}
         if one.examples[0].free:
             tokens = sum(len(row[0].answer) for row in one.asked)

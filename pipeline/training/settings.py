@@ -77,6 +77,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 _POSITIVE = ("learning_rate", "max_grad_norm")
 _REAL = ("learning_rate", "warmup", "weight_decay", "max_grad_norm")
 _WORDS = {"precision": PRECISIONS, "device": DEVICES}
+#: What to say to names that one could look for here.
+_HINTS = {"gpus": "leave it out: every expert is trained on one GPU, several experts at once on several"}
 _NAMES = [field.name for field in fields(TrainSettings)]
 _OPTIONAL = [field.name for field in fields(TrainSettings) if field.default is None]
 
@@ -86,7 +88,7 @@ def read_settings(raw: object, place: Place, defaults: TrainSettings) -> TrainSe
     if raw is None:
         return defaults
     mapping = place.mapping(raw, "settings by name")
-    place.only(mapping, _NAMES)
+    place.only(mapping, _NAMES, lambda name: _HINTS.get(name, ""))
     found = TrainSettings(
         **(defaults.as_dict() | {name: _checked(name, value, place) for name, value in mapping.items()})
     )

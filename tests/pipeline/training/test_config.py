@@ -17,6 +17,7 @@ from tests.helpers.training import write_config
 ROOT = Path(__file__).parents[3]
 
 
+_GPUS_HINT = "leave it out: every expert is trained on one GPU, several experts at once on several"
 _DEVICE_HINT = "leave out deepspeed, or use device: auto"
 
 
@@ -45,6 +46,7 @@ def test_settings_of_an_expert_lie_over_the_common_ones(tmp_path: Path) -> None:
         ({"experts": {"a": {"train": []}}}, "experts.a.train", ""),
         ({"experts": {"a": {"train": ["x", "y", "x"]}}}, "experts.a.train[2]", ""),
         ({"experts": {"a": {"train": ["x", 3]}}}, "experts.a.train[1]", "put it in quotes"),
+        ({"settings": {"gpus": 2}}, "settings.gpus", _GPUS_HINT),
         ({"settings": {"deepspeed": "zero2", "device": "cpu"}}, "settings.deepspeed", _DEVICE_HINT),
     ],
 )

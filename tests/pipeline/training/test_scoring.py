@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RunError
 from pipeline.machine import cpu_precision
 from pipeline.training.examples import Encoded, Example, encode, read_examples
 from pipeline.training.scoring import (
@@ -62,6 +62,17 @@ def test_a_score_is_the_mean_over_files_between_0_and_1(shared_home: Path, tmp_p
     assert (right["examples"], told["examples"], score.step) == (20, 2, 7)
     assert told["log_likelihood"] == pytest.approx(likelihood, abs=1e-5)
     assert score.score == pytest.approx((right["accuracy"] + math.exp(likelihood)) / 2, abs=1e-6)
+
+
+def test_answers_without_a_finite_probability_are_an_error(shared_home: Path) -> None:
+    """A model that overflows has no score; the error names the file."""
+    model, tokenizer = load_home(shared_home)
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("inf")
+    held = hold(Path("v"), [Example("w5", ("w6",), free=True)], tokenizer, 64)
+    with pytest.raises(RunError) as error:
+        score_files(model, [held], 7, pad_id=0, precision="float32")
+    assert error.value.where == "v, after 7 steps"
 
 
 def test_answer_positions_are_the_last_ones(shared_home: Path) -> None:
