@@ -70,8 +70,11 @@ def built_once(folder: Path, write: Callable[[Path], None]) -> Path:
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         write(beside)
-        if not folder.exists():
+        try:
             os.rename(beside, folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another process was first
+                raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder

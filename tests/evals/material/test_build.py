@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evals.material import build, prepare_material
-from evals.material.build import SUMMARY, make_rows, write_tasks
+from evals.material.build import SUMMARY, built_once, make_rows, write_tasks
 from evals.material.items import Item, MaterialTask
 from evals.material.materials import MATERIALS, Material
 from evals.material.overlap import Passages
@@ -190,6 +190,21 @@ def test_data_is_prepared_once(
     assert said == ["building the task files of demo"]
     with pytest.raises(InputError, match="demos"):
         prepare_material("demos", tmp_path)
+
+
+def test_two_builders_at_once_agree(tmp_path: Path) -> None:
+    """Who finds the folder made by another meanwhile takes it; a folder that cannot be made is an error."""
+
+    def slow(beside: Path) -> None:
+        beside.mkdir()
+        (beside / "mine").touch()
+        (tmp_path / "made").mkdir()
+        (tmp_path / "made" / "theirs").touch()
+
+    assert [file.name for file in built_once(tmp_path / "made", slow).iterdir()] == ["theirs"]
+    with pytest.raises(OSError, match="nothing"):
+        built_once(tmp_path / "nothing", lambda beside: None)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
 
 
 @pytest.mark.parametrize("name", SMALL)
