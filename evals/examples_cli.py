@@ -12,7 +12,7 @@ import click
 
 @click.command(
     name="examples",
-    epilog="Example:  mergescale examples --suite configs/suites/t0-held-in.yaml --data t0 --out rows --limit 400",
+    epilog="Example:  mergescale examples --suite configs/suites/t0-held-in.yaml --data t0 --out rows",
 )
 @click.option(
     "--suite", "suites", multiple=True, required=True, metavar="FILE", help="A suite of tasks; may repeat."

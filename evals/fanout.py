@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cluster.contract import Executor, Fault, Outcome, Unit
+from cluster.contract import Executor, Fault, Outcome, Resources, Unit
 from cluster.progress import Progress
 from evals.content import Digests, record_key, task_digest
 from evals.models import Model
@@ -20,7 +20,7 @@ from evals.record import Record, from_dict
 from evals.setting import Setting
 from evals.store import RecordStore
 from evals.task import Task
-from evals.units import answer_unit, check_unit, score_unit
+from evals.units import answer_unit, check_unit, resources, score_unit
 
 #: A part of a task has at least so many documents: below, starting on it costs more than it saves.
 _LEAST_ITEMS = 64
@@ -84,7 +84,8 @@ def evaluate(
     failures: dict[str, str] = {}
     if todo:
         with executor() as running:
-            run = _Run(running, setting, store, show_progress)
+            needs = resources([cell.model for cell in todo.values()], setting, running.name)
+            run = _Run(running, setting, needs, store, show_progress)
             for cell, outcome in run.scores(list(todo.values())):
                 if isinstance(outcome, Record) and outcome.task_digest == cell.digest:
                     store.put(cell.key, outcome)
@@ -120,6 +121,7 @@ class _Run:
 
     executor: Executor
     setting: Setting
+    needs: Resources
     store: RecordStore
     show: bool
     _facts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -160,7 +162,7 @@ class _Run:
         """Have workers load every task, before any model; name of each one that is refused -> why."""
         tasks = {_name(cell): cell.task for cell in cells}
         units = (
-            check_unit(name, task, number % self.executor.workers)
+            check_unit(name, task, number % self.executor.workers, self.needs)
             for number, (name, task) in enumerate(tasks.items())
         )
         refused = {}
@@ -194,7 +196,7 @@ class _Run:
                 name = cell.key if count == 1 else f"{cell.key}/{part}/{count}"
                 if count > 1 and self.store.get_part(self._part_name(name)) is not None:
                     continue
-                yield answer_unit(name, cell.model, cell.task, self.setting, self.executor.name, part, count)
+                yield answer_unit(name, cell.model, cell.task, self.setting, self.needs, part, count)
 
     def _together(self, cells: Sequence[_Cell], parts: Mapping[str, int]) -> Iterator[Unit]:
         """Units that score the tasks all of whose parts are answered."""
@@ -202,7 +204,7 @@ class _Run:
             count = parts[cell.key]
             names = [self._part_name(f"{cell.key}/{part}/{count}") for part in range(count)]
             answered = [part for name in names if (part := self.store.get_part(name)) is not None]
-            yield score_unit(cell.key, cell.model, cell.task, self.setting, answered)
+            yield score_unit(cell.key, cell.model, cell.task, self.setting, self.needs, answered)
 
     def _part_name(self, unit_id: str) -> str:
         """What a part's answers are kept under: how tasks are cut depends on the batch size too."""

@@ -57,6 +57,8 @@ class Model:
     @property
     def affinity(self) -> str:
         """What a worker must have loaded for this model: itself, or the group of merges it is one of."""
+        if self.baseline:
+            return BASELINE
         return self.merge.group if self.merge is not None else self.digest
 
 

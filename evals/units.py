@@ -18,35 +18,46 @@ from evals.task import Task
 _WORKER_BYTES = 2 << 30
 
 
-def check_unit(name: str, task: Task, number: int) -> Unit:
+def check_unit(name: str, task: Task, number: int, needs: Resources) -> Unit:
     """Load the task and its data, no model. Value: "items", "output_type". `number`: the worker to prefer."""
-    return Unit(name, check, {"task": task}, affinity=f"check/{number}")
+    return Unit(name, check, {"task": task}, needs, affinity=f"check/{number}")
 
 
 def answer_unit(
-    name: str, model: Model, task: Task, setting: Setting, executor: str, part: int = 0, parts: int = 1
+    name: str, model: Model, task: Task, setting: Setting, needs: Resources, part: int = 0, parts: int = 1
 ) -> Unit:
     """The model's answers to a task: its record where they are all, else one part's answers."""
     payload = {"model": model, "task": task, "setting": setting, "part": part, "parts": parts}
-    affinity = "" if model.baseline else model.affinity
-    return Unit(name, answer, payload, resources(model, setting, executor), affinity=affinity)
+    return Unit(name, answer, payload, needs, affinity=model.affinity)
 
 
 def score_unit(
-    name: str, model: Model, task: Task, setting: Setting, parts: Sequence[Mapping[str, Any]]
+    name: str,
+    model: Model,
+    task: Task,
+    setting: Setting,
+    needs: Resources,
+    parts: Sequence[Mapping[str, Any]],
 ) -> Unit:
     """The record that the answers of all parts make."""
-    return Unit(name, together, {"model": model, "task": task, "setting": setting, "parts": list(parts)})
+    payload = {"model": model, "task": task, "setting": setting, "parts": list(parts)}
+    return Unit(name, together, payload, needs, affinity=model.affinity)
 
 
-def resources(model: Model, setting: Setting, executor: str) -> Resources:
-    """What a worker with this model occupies. Only Ray hands out GPUs; local workers share those they see."""
-    held = model.weights_bytes * (len(model.merge.plans) if model.merge is not None else 0)
-    memory = int(1.2 * model.weights_bytes) + held + _WORKER_BYTES
-    on_gpu = setting.device.startswith("cuda") and executor == "ray" and not model.baseline
-    return Resources(
-        cpus=setting.threads, gpus=float(setting.devices) if on_gpu else 0.0, memory_bytes=memory
-    )
+def resources(models: Sequence[Model], setting: Setting, executor: str) -> Resources:
+    """What a worker occupies that can take any of the models: one shape for all, so that workers are kept.
+
+    Only Ray hands out GPUs; local workers share those they see.
+    """
+    memory_bytes = max(_held_bytes(model) for model in models) + _WORKER_BYTES
+    on_gpu = setting.device.startswith("cuda") and executor == "ray"
+    return Resources(setting.threads, float(setting.devices) if on_gpu else 0.0, memory_bytes)
+
+
+def _held_bytes(model: Model) -> int:
+    """The model in memory, and the merges of its group that wait for their turn."""
+    waiting = model.weights_bytes * len(model.merge.plans) if model.merge is not None else 0
+    return int(1.2 * model.weights_bytes) + waiting
 
 
 def check(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,4 +97,6 @@ def _answer_row(loaded: Any, doc: Any) -> dict[str, Any] | None:
     """Question and the (first) right answer."""
     target = loaded.doc_to_target(doc)
     answer = str(target[0] if isinstance(target, list) and target else target).strip()
-    return {"question": str(loaded.doc_to_text(doc)).rstrip(), "answer": answer} if answer else None
+    ends = (loaded.config.generation_kwargs or {}).get("until") or [""]
+    ending = ends if isinstance(ends, str) else ends[0]  # models must learn to stop
+    return {"question": str(loaded.doc_to_text(doc)).rstrip(), "answer": answer + ending} if answer else None

@@ -31,7 +31,9 @@ def rows(paths: list[Path]) -> list[dict[str, Any]]:
 
 
 def test_rows_are_the_prompts_and_answers_of_the_task(tmp_path: Path) -> None:
-    """A choice task gives question, choices and label; one that generates, question and answer."""
+    """A choice task gives question, choices and label; one that generates, question and answer with
+    the text that ends it.
+    """
     train = choice_rows(40, seed=1)
     suite = make(tmp_path, train, choice_rows(5, seed=2))
     both = [write_examples(suite, tmp_path / "out", split=split) for split in ("train", "validation")]
@@ -39,7 +41,7 @@ def test_rows_are_the_prompts_and_answers_of_the_task(tmp_path: Path) -> None:
     assert choice == sorted(({**one, "question": f"Q: {one['question']}"} for one in train), key=json.dumps)
     free = rows(both[0]["words"] + both[1]["words"])
     assert {(one["question"], one["answer"]) for one in free} == {
-        (one["question"], one["choices"][0]) for one in train
+        (one["question"], one["choices"][0] + "\n") for one in train
     }
 
 
