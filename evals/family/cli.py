@@ -31,9 +31,12 @@ def family() -> None:
 @_CONFIG
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the suites' data lies.")
 @click.option("--skip-missing", is_flag=True, help="Leave out tasks whose data is not in DIR.")
+@click.option("--size", "sizes", multiple=True, metavar="SIZE", help="Bases of this size only; may repeat.")
 @executor_options
 @click.option("--progress/--no-progress", default=True, show_default=True, help="Live lines on stderr.")
-def build(config: Path, data: Path | None, skip_missing: bool, progress: bool, **where: Any) -> None:
+def build(
+    config: Path, data: Path | None, skip_missing: bool, sizes: tuple[str, ...], progress: bool, **where: Any
+) -> None:
     """Build the family of CONFIG, or what is missing of it; the same command goes on after an interruption.
 
     Rows of the suite's tasks, bases, an expert for each category and a multitask model, scores. Experts that
@@ -46,6 +49,7 @@ def build(config: Path, data: Path | None, skip_missing: bool, progress: bool, *
 
     uses_ray(where["executor"], where["address"])
     loaded = load_family(config)
+    loaded = loaded.of_sizes(sizes) if sizes else loaded
     start = partial(start_executor, **where, here=cores(), kind="process")
     work = Work(start, partial(click.echo, err=True), progress)
     build_family(loaded, work, data_dir=data, skip_missing=skip_missing)

@@ -5,14 +5,15 @@ Paths are as the user wrote them: relative ones start at the current directory, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evals.task import NAME
 from pipeline.config.place import Place, describe
 from pipeline.config.text import read_file
+from pipeline.errors import InputError, near
 from pipeline.training.scratch.settings import ScratchSettings, read_scratch
 from pipeline.training.settings import TrainSettings, read_settings
 
@@ -75,6 +76,14 @@ class FamilyConfig:
     validation: int = _VALIDATION_ROWS
     limit: int | None = None
     full: bool = False
+
+    def of_sizes(self, sizes: Sequence[str]) -> FamilyConfig:
+        """The same with the bases of these sizes only. InputError: a size that no base has."""
+        known = list(dict.fromkeys(base.size for base in self.bases))
+        for size in sizes:
+            if size not in known:
+                raise InputError(f'no base of size "{size}"', where=str(self.file), hint=near(size, known))
+        return replace(self, bases=tuple(base for base in self.bases if base.size in sizes))
 
     def expert_dir(self, base: BaseConfig, name: str) -> Path:
         """Where an expert, or the multitask model, of a base lies."""

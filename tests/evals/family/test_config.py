@@ -10,7 +10,7 @@ import yaml
 
 from evals.family.config import load_family
 from evals.suites import load_suite
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, InputError
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted((ROOT / "configs" / "family").glob("*.yaml"))
@@ -71,6 +71,16 @@ def test_settings_of_a_size_lie_over_the_common_ones(tmp_path: Path) -> None:
     assert found.of("1M") == {"learning_rate": 0.2, "epochs": 2, "limit": 5}
     assert found.of("1M", multitask=True) == {"learning_rate": 0.3, "epochs": 2, "limit": 5}
     assert found.of("4M") == experts["settings"]
+
+
+def test_sizes_can_be_chosen(tmp_path: Path) -> None:
+    """A family of some sizes has their bases only; a size that no base has is named with the near one."""
+    bases = [BASE, BASE | {"name": "b", "size": "4M"}]
+    family = load_family(write(tmp_path / "family.yaml", bases=bases))
+    assert [base.name for base in family.of_sizes(["4M"]).bases] == ["b"]
+    with pytest.raises(InputError, match='no base of size "4m"') as error:
+        family.of_sizes(["4m"])
+    assert error.value.hint
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
