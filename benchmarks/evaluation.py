@@ -126,30 +126,14 @@ def main() -> None:
     models = make_models(folder, arguments.models, prepare_material("demo"))
     request = make_request(models, SUITES)
     items = len(request.pairs) * arguments.limit
-    runs: list[dict[str, Any]] = []
-
-    def note(program: str, workers: int, elapsed_s: float, scored: int) -> None:
-        runs.append(
-            {
-                "program": program,
-                "workers": workers,
-                "wall_s": round(elapsed_s, 2),
-                "items": scored,
-                "items_per_s": round(scored / elapsed_s, 1),
-            }
-        )
-        print(
-            f"{program:24} {workers} worker(s) {elapsed_s:8.1f} s {scored / elapsed_s:8.1f} items/s",
-            flush=True,
-        )
-
+    runs = Runs()
     suites = [part for suite in SUITES for part in ("--suite", str(suite))]
     for workers in map(int, arguments.workers.split(",")):
         command = [str(Path(sys.executable).parent / "mergescale"), "eval", *map(str, models), *suites]
         command += ["--out", str(folder / f"cold-{workers}"), "--limit", str(arguments.limit)]
         command += ["--workers", str(workers), "--no-baselines", "--no-progress"]
-        note("mergescale eval, cold", workers, timed(command), items)
-        note("mergescale eval, warm", workers, warm(request, folder, workers, arguments.limit), items)
+        runs.note("mergescale eval, cold", workers, timed(command), items)
+        runs.note("mergescale eval, warm", workers, warm(request, folder, workers, arguments.limit), items)
     names = write_tasks(request, folder / "tasks")
     began = time.perf_counter()
     for model in models[: arguments.peers]:
@@ -158,12 +142,25 @@ def main() -> None:
         command += ["--include_path", str(folder / "tasks"), "--tasks", ",".join(names)]
         timed([*command, "--limit", str(arguments.limit)])
     scored = items * arguments.peers // arguments.models
-    note("lm_eval, one run a model", 1, time.perf_counter() - began, scored)
+    runs.note("lm_eval, one run a model", 1, time.perf_counter() - began, scored)
     shutil.rmtree(folder)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "evaluation.json").write_text(
-        json.dumps({"machine": machine(), "runs": runs}, indent=1) + "\n"
-    )
+    result = {"machine": machine(), "limit": arguments.limit, "models": arguments.models, "runs": runs.rows}
+    (RESULTS / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+class Runs:
+    """What was measured, printed as it comes."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def note(self, program: str, workers: int, elapsed_s: float, items: int) -> None:
+        """One run that scored so many items."""
+        rate = round(items / elapsed_s, 1)
+        row = {"program": program, "workers": workers, "wall_s": round(elapsed_s, 2), "items": items}
+        self.rows.append({**row, "items_per_s": rate})
+        print(f"{program:24} {workers} worker(s) {elapsed_s:8.1f} s {rate:8.1f} items/s", flush=True)
 
 
 if __name__ == "__main__":

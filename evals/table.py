@@ -16,6 +16,7 @@ from evals.normalise import Average, Relative
 from evals.suites import Suite
 
 MISSING, FAILED, CHANCE = "–", "failed", "(chance)"
+_AGAINST = {"held-in": "expert", "held-out": "base"}
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,29 @@ def grids(
             rows.append((label, *texts))
         heads = ("model", *(f"{task.category}/{task.name}" for task in suite.tasks))
         found.append(_fitting(Grid(_title(suite), heads, tuple(rows))))
+    models = [label for label in evaluation.labels if label not in guessers]
+    found += [_relative(suite, models, cells) for suite in suites if _compared(suite, cells)]
     if any(cell.reference is not None for cell in cells):
-        found.append(_normalised([label for label in evaluation.labels if label not in guessers], means))
+        found.append(_normalised(models, means))
     return found
+
+
+def _compared(suite: Suite, cells: Sequence[Relative]) -> bool:
+    """Whether anything of the suite has a reference."""
+    return any(cell.suite == suite.name and cell.reference is not None for cell in cells)
+
+
+def _relative(suite: Suite, labels: Sequence[str], cells: Sequence[Relative]) -> Grid:
+    """Every score of a suite over its reference's."""
+    ratios = {(one.label, one.task): one for one in cells if one.suite == suite.name}
+    rows = []
+    for label in labels:
+        there = [ratios.get((label, task.name)) for task in suite.tasks]
+        texts = (as_number(one.ratio, one.ratio_stderr) if one else MISSING for one in there)
+        rows.append((label, *texts))
+    heads = ("model", *(f"{task.category}/{task.name}" for task in suite.tasks))
+    title = f"{suite.name}: score / {_AGAINST[suite.role]}'s ± standard error"
+    return _fitting(Grid(title, heads, tuple(rows)))
 
 
 def _fitting(grid: Grid) -> Grid:
@@ -73,8 +94,9 @@ def _normalised(labels: Sequence[str], means: Sequence[Average]) -> Grid:
     """Averages over categories. Held-in is relative to the experts, held-out to the base."""
     table = {(mean.label, mean.role): mean for mean in means}
     roles = list(dict.fromkeys(mean.role for mean in means))
-    against = {"held-in": "held-in / expert", "held-out": "held-out / base"}
-    heads = ("model", *(head for role in roles for head in (against[role], f"{role} above chance")))
+    heads = ["model"]
+    for role in roles:
+        heads += [f"{role} / {_AGAINST[role]}", f"{role} above chance"]
     rows = []
     for label in labels:
         row = [label]
@@ -87,7 +109,7 @@ def _normalised(labels: Sequence[str], means: Sequence[Average]) -> Grid:
             )
         rows.append(tuple(row))
     title = f"normalised: mean inside each category, then over categories ({MISSING}: missing or undefined)"
-    return Grid(title, heads, tuple(rows))
+    return Grid(title, tuple(heads), tuple(rows))
 
 
 def as_text(grid: Grid) -> str:

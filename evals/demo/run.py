@@ -107,7 +107,13 @@ def run_demo(executor: Lazy, cache: Path, say: Callable[[str], None], show_progr
     scores = OUT / "scores"
     digests = Digests(scores / "digests.json")
     request = make_request(
-        merges, SUITES, data_dir=files.data, base=files.base, experts=experts, digests=digests
+        merges,
+        SUITES,
+        data_dir=files.data,
+        base=files.base,
+        experts=experts,
+        baselines=True,
+        digests=digests,
     )
     evaluation = evaluate(
         request.pairs,

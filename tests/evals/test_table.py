@@ -62,10 +62,12 @@ def test_every_cell_is_a_score_a_gap_or_a_failure(suites: list[Suite]) -> None:
 
 
 def test_normalised_columns_come_with_a_reference_only(suites: list[Suite]) -> None:
-    """With a base there is a normalised table, in which a mean over a gap is a dash."""
+    """With references every suite's ratios and their averages follow; a mean over a gap is a dash."""
     cells = normalise(EVALUATION.records, base="base", experts={"choice": "base"})
-    *_, normalised = grids(suites, EVALUATION, cells, averages(cells))
-    assert len(grids(suites, EVALUATION, cells, averages(cells))) == 3
+    _, _, toy, far, normalised = grids(suites, EVALUATION, cells, averages(cells))
+    assert column(toy, "choice/pick")["merged"].startswith("2.000 ±") and "expert" in toy.title
+    assert column(toy, "choice/other") == {"merged": "–", "base": "–"}
+    assert column(far, "new/new")["merged"].startswith("0.500 ±") and "base" in far.title
     assert column(normalised, "held-out / base")["merged"].startswith("0.500 ±")
     assert column(normalised, "held-in / expert")["merged"].startswith("2.000 ±")
     assert column(normalised, "held-in above chance")["merged"] == "–", "the reference is at chance"
