@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from evals.family.gate import Check, judge, make_check
+from evals.harness import evaluate_model
 from evals.record import Record
+from evals.setting import Setting
 from evals.suites import Suite
 from evals.task import Task
 from tests.helpers.records import record
@@ -73,6 +75,24 @@ def test_what_was_not_measured_does_not_pass(task: Task) -> None:
     assert not verdict.passed and verdict.why == "not measured: pick"
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"question": "w5 w6", "answer": "w7"}] * 3,
+        [{"question": "w5 w6", "choices": ["w8", "w7"], "label": 1}] * 3,
+        [{"question": "w5 w6", "choices": ["w7"], "label": 0}] * 3,
+    ],
+)
+def test_lm_eval_takes_every_check(
+    task: Task, home: Path, tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    """A model is scored on each kind of rows, one score a row; a free answer's is its log-likelihood."""
+    check = make_check(task, write_rows(tmp_path / "rows.jsonl", rows))
+    (found,) = evaluate_model(home / "base", [check.task], Setting(dtype="float32"))
+    assert len(found.items) == 3
+    assert (check.chance is None) == (found.items[0] < 0)
+
+
 def test_a_check_asks_the_validation_rows(task: Task, tmp_path: Path) -> None:
     """Choices are scored by accuracy with the rows' own majority and chance, free answers by likelihood."""
     rows: list[dict[str, Any]] = [
@@ -89,3 +109,6 @@ def test_a_check_asks_the_validation_rows(task: Task, tmp_path: Path) -> None:
     assert (check.task.metric, check.task.shots, check.task.limit) == ("acc", 0, None)
     free = make_check(task, write_rows(tmp_path / "free.jsonl", [{"question": "a", "answer": "b c"}]))
     assert (free.majority, free.chance, free.task.metric) == (None, None, "perplexity")
+    rows[1] = {"question": "b", "choices": ["only"], "label": 0}
+    listed = make_check(task, write_rows(tmp_path / "listed.jsonl", rows))
+    assert listed.chance is None, "rows that list nothing but right answers cannot be guessed among"
