@@ -135,12 +135,14 @@ def train_stage(
         """The Trainer with our loss."""
 
         def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> torch.Tensor:
+            """The loss of one batch."""
             return batch_loss(model, inputs)
 
     class Watch(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
         """Tells the step, stops on a loss that is no number, marks a checkpoint when it is whole."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            """One step is done."""
             if "grad_norm" not in logs:  # the summary at the end
                 return
             if not math.isfinite(logs["loss"]) or not math.isfinite(logs["grad_norm"]):
@@ -153,6 +155,7 @@ def train_stage(
             on_step(state.global_step)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            """The checkpoint of the present step is whole."""
             (recipe.folder / f"checkpoint-{state.global_step}" / _WHOLE).touch()
 
     trainer = Stage(
