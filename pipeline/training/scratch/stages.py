@@ -158,6 +158,7 @@ def train_stage(
             """The checkpoint of the present step is whole."""
             (recipe.folder / f"checkpoint-{state.global_step}" / _WHOLE).touch()
 
+    use_cache = model.config.use_cache
     trainer = Stage(
         model=model,
         args=_arguments(recipe, len(batches)),
@@ -165,6 +166,7 @@ def train_stage(
         data_collator=lambda items: items[0],
         callbacks=[Watch()],
     )
+    model.config.use_cache = use_cache  # the Trainer's value would be saved with the model
     trainer.remove_callback(PrinterCallback)
     newest = newest_checkpoint(recipe.folder)
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)

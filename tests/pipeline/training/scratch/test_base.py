@@ -47,7 +47,7 @@ def test_it_is_an_ordinary_checkpoint(base: Path, sources: BaseSources) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     assert model.dtype == torch.float32
     assert model.num_parameters() == tiny().architecture.parameters(len(tokenizer)) == 28_192
-    assert model.config.max_position_embeddings == 64
+    assert (model.config.max_position_embeddings, model.config.use_cache) == (64, True)
     assert (base / "tokenizer.json").read_bytes() == (sources.tokenizer / "tokenizer.json").read_bytes()
 
 
