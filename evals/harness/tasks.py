@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -47,6 +48,7 @@ def load_task(task: Task, digest: str) -> Any:
     if key not in _loaded:
         from lm_eval.tasks import TaskManager
 
+        _compile_templates_once()
         with TemporaryDirectory(prefix="mergescale-data-") as folder, quiet():
             try:
                 config = _resolved(dict(task.definition)) | _data_set(task, folder)
@@ -65,6 +67,15 @@ def load_task(task: Task, digest: str) -> Any:
             _loaded.pop(next(iter(_loaded)))
         _loaded[key] = next(iter(found.values()))
     return _loaded[key]
+
+
+def _compile_templates_once() -> None:
+    """Let lm-eval keep compiled templates: it would compile each anew for every document, field by field."""
+    from lm_eval import utils
+
+    compiled = utils.env.from_string
+    if not hasattr(compiled, "cache_info"):
+        utils.env.from_string = lru_cache(maxsize=1024)(compiled)
 
 
 def _no_documents(task: Task) -> InputError:
