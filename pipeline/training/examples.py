@@ -53,10 +53,7 @@ class Encoded:
 
 
 def read_examples(path: Path, limit: int | None = None) -> list[Example]:
-    """The rows of a JSONL file, the first `limit` of them: all with choices, or all with free answers.
-
-    InputError names the line of a bad row.
-    """
+    """The rows of a JSONL file, the first `limit` of them. InputError names the line of a bad row."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")  # other line ends may stand in texts
     except (OSError, UnicodeDecodeError) as error:
@@ -64,15 +61,23 @@ def read_examples(path: Path, limit: int | None = None) -> list[Example]:
     rows = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise InputError("the training data is empty", where=str(path), expected=_EXPECTED)
-    examples = [_example(line, f"{path}, line {number}") for number, line in rows[:limit]]
-    for (number, line), example in zip(rows, examples, strict=False):
-        if example.free != examples[0].free:
-            raise InputError(
-                "rows with choices and rows with free answers in one file",
-                where=f"{path}, line {number}",
-                found=line[:80],
-                hint="put them into two files and list both",
-            )
+    return [_example(line, f"{path}, line {number}") for number, line in rows[:limit]]
+
+
+def read_validation(path: Path) -> list[Example]:
+    """The rows of a file to validate on: all with choices, or all with free answers. InputError as above.
+
+    A file has one score: an accuracy or a likelihood.
+    """
+    examples = read_examples(path)
+    odd = next((number for number, one in enumerate(examples) if one.free != examples[0].free), None)
+    if odd is not None:
+        raise InputError(
+            "rows with choices and rows with free answers in one validation file",
+            where=str(path),
+            found=f"row {odd + 1}: {examples[odd].question[:60]}",
+            hint="put them into two files and list both",
+        )
     return examples
 
 

@@ -19,7 +19,7 @@ from pipeline.errors import CheckpointError, OutputError
 from pipeline.machine import choose_device
 from pipeline.training.attempt import Memory, candidate, key_of, mark_whole, newest, workspace
 from pipeline.training.curves import CURVE, draw_losses
-from pipeline.training.examples import Example, encode, read_examples
+from pipeline.training.examples import Example, encode, read_examples, read_validation
 from pipeline.training.saving import publish, save_weights, stored_dtype
 from pipeline.training.scoring import hold, resolve_precision, score_files
 from pipeline.training.settings import TrainSettings
@@ -70,7 +70,7 @@ def train_expert(
     something else lies at `out`. RunError: the loss diverged.
     """
     rows = [row for path in train for row in read_examples(path, settings.limit)]
-    held = {path: read_examples(path) for path in validation}
+    held = {path: read_validation(path) for path in validation}
     identity = expert_identity(base, model_digest(base), train, settings, validation)
     done = finished(out, identity)
     if done is not None:

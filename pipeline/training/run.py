@@ -18,7 +18,7 @@ from pipeline.errors import MergescaleError, UnitError
 from pipeline.machine import choose_device
 from pipeline.training.config import ExpertConfig, TrainConfig
 from pipeline.training.curves import CURVE, draw_losses
-from pipeline.training.examples import read_examples
+from pipeline.training.examples import read_examples, read_validation
 from pipeline.training.expert import expert_identity, finished, model_digest, train_unit
 from pipeline.training.memory import memory_bytes
 from pipeline.training.steplog import LOG, last_step, progress_file, read_log
@@ -56,7 +56,7 @@ def plan_training(config: TrainConfig) -> TrainPlan:
         steps[expert.name] = expert.settings.steps(len(rows))
         needed[expert.name] = memory_bytes(base, rows, expert.settings)
         for path in expert.validation:
-            read_examples(path)
+            read_validation(path)
         zero_config(expert.settings.deepspeed)
     digest = model_digest(config.base)
     for expert in config.experts:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.training.examples import encode, pad_left, plan_batches, read_examples
+from pipeline.training.examples import encode, pad_left, plan_batches, read_examples, read_validation
 from tests.helpers.models import write_model
 from tests.helpers.tasks import write_rows
 from tests.helpers.training import learnable_rows
@@ -28,16 +28,25 @@ from tests.helpers.training import learnable_rows
         '{"question": "a", "answer": " "}',
         '{"question": "a", "answer": 3}',
         '{"question": "a", "answer": "b", "choices": ["b", "c"], "label": 9}',
-        '{"question": "a", "answer": "b"}',
     ],
 )
 def test_a_bad_row_is_named_by_its_line(tmp_path: Path, bad: str) -> None:
-    """A row that is no example, or not of its file's kind, is an InputError that names file and line."""
+    """A row that is no example is an InputError that names file and line."""
     file = write_rows(tmp_path / "rows.jsonl", learnable_rows(2))
     file.write_text(file.read_text() + "\n" + bad + "\n")
     with pytest.raises(InputError) as error:
         read_examples(file)
     assert error.value.where == f"{file}, line 4"
+
+
+def test_training_files_may_mix_kinds_validation_files_may_not(tmp_path: Path) -> None:
+    """A model learns from choices and free answers alike; a file that is validated on has one kind of score."""
+    mixed = [*learnable_rows(2), {"question": "a", "answer": "b"}]
+    file = write_rows(tmp_path / "rows.jsonl", mixed)
+    assert [one.free for one in read_examples(file)] == [False, False, True]
+    with pytest.raises(InputError, match="validation") as error:
+        read_validation(file)
+    assert error.value.where == str(file) and "row 3" in error.value.found
 
 
 def test_empty_and_missing_files_are_input_errors(tmp_path: Path) -> None:
