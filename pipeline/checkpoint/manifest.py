@@ -20,7 +20,15 @@ MANIFEST_NAME = "mergescale_manifest.json"
 _FORMAT = 1
 _WEIGHTS_SUFFIX = ".safetensors"
 #: Files that say how a model came to be or where its bytes lie, not what it computes.
-_NOT_CONTENT = ("README.md", INDEX_NAME)
+_NOT_CONTENT = (
+    "README.md",
+    "LICENSE",
+    INDEX_NAME,
+    "loss.svg",
+    "mergescale_source.json",
+    "mergescale_training.json",
+    "training_log.jsonl",
+)
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _T = TypeVar("_T")
 

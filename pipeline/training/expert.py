@@ -242,7 +242,10 @@ def _named(path: Path) -> dict[str, str]:
 
 
 def model_digest(path: Path) -> str:
-    """xxh3_128 of a model directory's weights, config and tokenizer files, by name and content."""
+    """xxh3_128 of a model directory's weights, config and tokenizer files, by name and content.
+
+    How the model was made is not part of it: one trained again to the same weights is the same model.
+    """
     if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
         raise CheckpointError(
             "no model to train from",
@@ -250,7 +253,11 @@ def model_digest(path: Path) -> str:
             expected="a directory with config.json and *.safetensors",
             hint="give a local model directory as base",
         )
-    files = sorted(file for file in path.iterdir() if file.suffix in _PARTS and not file.name.startswith("."))
+    files = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix in _PARTS and not file.name.startswith(".") and file.name != RECORD
+    )
     return digest_bytes(json.dumps([[file.name, digest_file(file)] for file in files]).encode())
 
 

@@ -42,10 +42,12 @@ def test_known_weight_digests_are_not_computed_again(model: Path) -> None:
 
 
 def test_model_digest_depends_on_content_alone(tmp_path: Path) -> None:
-    """Place, time, card, inputs and timings leave it; a weight, the config or the tokenizer changes it."""
+    """Place, time, card, inputs and records leave it; a weight, the config or the tokenizer changes it."""
     first = finish(tmp_path / "a")
     other = finish(tmp_path / "b")
     (other / "README.md").write_text("another card")
+    for name in ("mergescale_training.json", "training_log.jsonl", "loss.svg"):
+        (other / name).write_text("how it was trained")
     before = manifest_of(first)
     assert manifest_of(other, inputs=[], timings={}, fingerprint="0" * 32).model_digest == before.model_digest
     for name in ("config.json", "tokenizer.json", "model.safetensors"):

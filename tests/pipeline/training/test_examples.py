@@ -40,7 +40,7 @@ def test_a_bad_row_is_named_by_its_line(tmp_path: Path, bad: str) -> None:
 
 
 def test_training_files_may_mix_kinds_validation_files_may_not(tmp_path: Path) -> None:
-    """A model learns from choices and free answers alike; a file that is validated on has one kind of score."""
+    """A model learns from choices and free answers alike; a file that is validated on has one score."""
     mixed = [*learnable_rows(2), {"question": "a", "answer": "b"}]
     file = write_rows(tmp_path / "rows.jsonl", mixed)
     assert [one.free for one in read_examples(file)] == [False, False, True]

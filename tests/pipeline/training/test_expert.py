@@ -14,7 +14,7 @@ import torch
 from pipeline.checkpoint.files import digest_file
 from pipeline.errors import CheckpointError, InputError, OutputError, RunError
 from pipeline.training import trainer
-from pipeline.training.expert import RECORD, train_expert, train_unit
+from pipeline.training.expert import RECORD, model_digest, train_expert, train_unit
 from pipeline.training.settings import TrainSettings
 from pipeline.training.steplog import LOG, Step, last_step, progress_file
 from tests.helpers.models import read_tensors
@@ -100,11 +100,13 @@ def test_the_record_says_how_it_was_made(shared_home: Path, tmp_path: Path) -> N
 
 
 def test_the_same_input_gives_the_same_weights(shared_home: Path, tmp_path: Path) -> None:
-    """Two trainings from equal input write equal weight files, byte for byte."""
+    """Two trainings from equal input write equal weight files, byte for byte, and are the same model."""
     for name in ("one", "two"):
         make(shared_home, tmp_path / name)
     first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert first == second
+    assert (tmp_path / "one" / RECORD).read_bytes() != (tmp_path / "two" / RECORD).read_bytes()
+    assert model_digest(tmp_path / "one") == model_digest(tmp_path / "two")
 
 
 def test_a_finished_expert_is_kept(
