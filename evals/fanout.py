@@ -74,14 +74,17 @@ def evaluate(
     """Score each model on its task (data located) and write the tables of all of them in `out_dir`.
 
     Keep the pairs of one model together: a worker then loads it once. `executor` is called only if something
-    is left to measure. What cannot be scored is in `failures`; nothing is raised for it.
+    is left to measure. What cannot be scored is in `failures`; nothing is raised for it. InputError, before
+    any work: nothing can be written in `out_dir`.
     """
     store = RecordStore(out_dir)
+    store.prepare()
     digests = digests or Digests(out_dir / "digests.json")
     cells = _cells(pairs, setting, digests)
     found = {cell.key: store.get(cell.key) for cell in cells}
     todo = {cell.key: cell for cell in cells if found[cell.key] is None}
     failures: dict[str, str] = {}
+    digests.save()  # before the work, so that a run that is ended need not read all weights again
     if todo:
         with executor() as running:
             needs = resources([cell.model for cell in todo.values()], setting, running.name)
@@ -93,7 +96,6 @@ def evaluate(
                 else:
                     changed = "the task or its data differ between this machine and the worker"
                     failures[cell.key] = outcome.message if isinstance(outcome, Fault) else changed
-    digests.save()
     records = [_stamped(record, cell) for cell in cells if (record := found[cell.key]) is not None]
     store.write_tables(records)
     failed = [_failure(cell, failures[cell.key]) for cell in cells if cell.key in failures]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from evals.record import Record, from_dict, to_json, write_jsonl, write_parquet
@@ -22,6 +23,18 @@ class RecordStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def prepare(self) -> None:
+        """Make the folder. InputError when nothing can be written there: better now than after the work."""
+        records = self.folder / "records"
+        try:
+            records.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=records):
+                pass
+        except OSError as error:
+            raise InputError(
+                "scores cannot be kept", where=str(self.folder), found=error.strerror or str(error)
+            ) from error
+
     def get(self, key: str) -> Record | None:
         """The record of a key; None when there is none, or a damaged one: it is then measured anew."""
         path = self._path(key)
@@ -33,7 +46,6 @@ class RecordStore:
     def put(self, key: str, record: Record) -> None:
         """Keep a record under its key."""
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, to_json(record).encode() + b"\n")
 
     def put_part(self, name: str, answers: Mapping[str, Any]) -> None:
@@ -57,7 +69,6 @@ class RecordStore:
 
     def write_tables(self, records: Sequence[Record]) -> None:
         """Write the records of one run as JSON lines and as Parquet, replacing those of the run before."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         write_jsonl(self.folder / "records.jsonl", records)
         write_parquet(self.folder / "records.parquet", records)
 

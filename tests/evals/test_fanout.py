@@ -19,6 +19,7 @@ from evals.record import Record, read_jsonl, read_parquet
 from evals.setting import Setting
 from evals.suites import Suite, load_suite, locate_data
 from evals.task import Task
+from pipeline.errors import InputError
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.models import write_model
 from tests.helpers.tasks import choice_rows, choice_task, write_rows, write_suite
@@ -152,8 +153,20 @@ def test_an_interrupted_run_is_continued(own: Path, tasks: tuple[Task, ...], tmp
     asked = pairs([own / "base", own / "expert"], tasks)
     with pytest.raises(KeyboardInterrupt):
         evaluate(asked, lambda: Cut(after=3), tmp_path / "out", Setting(limit=6))
+    assert (tmp_path / "out" / "digests.json").is_file(), "weights that were read need not be read again"
     found, ran = run(asked, tmp_path / "out")
     assert len(ran) == 1 and len(found.records) == 4 and found.reused == 3
+
+
+def test_a_folder_that_takes_no_scores_is_refused_at_once(
+    own: Path, tasks: tuple[Task, ...], tmp_path: Path
+) -> None:
+    """Where records cannot be written nothing starts: an InputError names the folder."""
+    (tmp_path / "file").write_text("")
+    asked = pairs([own / "base"], tasks)
+    with pytest.raises(InputError, match="cannot be kept") as caught:
+        evaluate(asked, lambda: pytest.fail("started"), tmp_path / "file", Setting())
+    assert caught.value.where == str(tmp_path / "file")
 
 
 def test_a_wrong_task_costs_its_own_scores_only(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:

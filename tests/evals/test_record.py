@@ -56,6 +56,7 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
 def test_a_store_serves_what_it_was_given_under_that_key_only(tmp_path: Path) -> None:
     """A stored record comes back under its key; another key, or a damaged file, gives none."""
     store = RecordStore(tmp_path)
+    store.prepare()
     store.put("key", RECORDS[0])
     assert store.get("key") == RECORDS[0]
     assert store.get("other") is None
