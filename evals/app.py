@@ -6,6 +6,7 @@ interrupted.
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -59,8 +60,14 @@ def app(debug: bool) -> None:
     """Merge very large language models on a Ray cluster, and measure what the merge is worth."""
 
 
+def _end(number: int, _frame: object) -> None:
+    """Leave as the shell expects of a command that a signal ended."""
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Run the command line and end with the exit code that the outcome means."""
+    signal.signal(signal.SIGTERM, _end)  # a request to end, not a kill: workers are told to stop
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
