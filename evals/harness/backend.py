@@ -33,6 +33,8 @@ def load_lm(model: Model, setting: Setting) -> Any:
     key = (model.digest, replace(setting, limit=None))
     if key not in _kept:
         _kept.clear()
+        if model.merge is None:
+            _merged.clear()  # the merges of the group before have had their turn
         with quiet():
             lm = _from_merge(model, setting) if model.merge is not None else _from_directory(model, setting)
         lm.model.register_forward_hook(_Watch(model.label))
@@ -47,9 +49,10 @@ class _Watch:
         self._label = label
 
     def __call__(self, _module: Any, _inputs: Any, output: Any) -> None:
-        if bool(output.logits.isnan().any()):
+        # The maximum is NaN where any logit is. Minus infinity is a token that never comes, and right.
+        if not bool(output.logits.max() < float("inf")):
             raise RunError(
-                "the model's logits are not numbers (NaN)",
+                "the model's logits are not numbers (NaN or Inf)",
                 where=self._label,
                 hint="look for NaN or Inf in its weights; a merge with too large a weight overflows",
             )
@@ -104,12 +107,13 @@ def _hflm(
     transformers would fill weights that are missing with random numbers: here they are an error.
     """
     from lm_eval.models.huggingface import HFLM
+    from safetensors import SafetensorError
 
     if setting.devices > 1:
         given["device_map"] = "auto"
     try:
         loaded, info = kind.from_pretrained(source, dtype=setting.dtype, output_loading_info=True, **given)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _unloadable(model, _first_line(error)) from error
     if info["missing_keys"] or info["mismatched_keys"]:
         missing = ", ".join(sorted(map(str, (*info["missing_keys"], *info["mismatched_keys"])))[:4])

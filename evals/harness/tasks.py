@@ -34,7 +34,7 @@ class TaskFacts:
 def check_task(task: Task) -> TaskFacts:
     """Load a task's definition and data, and render its first document; no model.
 
-    ConfigError: lm-eval refuses it. InputError: it has no documents.
+    ConfigError: lm-eval refuses it. InputError: it has no documents, or its hub cannot be reached.
     """
     loaded = load_task(task, task_digest(task, Digests()))
     if not len(loaded.eval_docs):
@@ -46,7 +46,10 @@ def load_task(task: Task, digest: str) -> Any:
     """lm-eval's task object with its data in memory, kept by content. Errors as `check_task`."""
     key = (digest, task.shots)
     if key not in _loaded:
+        from datasets import disable_progress_bars
         from lm_eval.tasks import TaskManager
+
+        disable_progress_bars()  # rows are filtered whenever lm-eval asks for them, outside `quiet` too
 
         _compile_templates_once()
         with TemporaryDirectory(prefix="mergescale-data-") as folder, quiet():
@@ -56,13 +59,10 @@ def load_task(task: Task, digest: str) -> Any:
                 found = TaskManager(include_defaults=False).load([config])["tasks"]
             except StopIteration as error:  # lm-eval looks at the first document
                 raise _no_documents(task) from error
+            except ConnectionError as error:
+                raise _no_hub(task, error) from None  # `datasets` has tried for long: not the machine's fault
             except Exception as error:  # a definition runs templates and functions of its own
-                raise ConfigError(
-                    f'lm-eval cannot load the task "{task.name}"',
-                    where=task.where,
-                    found=f"{type(error).__name__}: {error}",
-                    hint="compare the definition's columns and splits with the data",
-                ) from error
+                raise _refused(task, error) from error
         while len(_loaded) >= _KEPT:
             _loaded.pop(next(iter(_loaded)))
         _loaded[key] = next(iter(found.values()))
@@ -76,6 +76,28 @@ def _compile_templates_once() -> None:
     compiled = utils.env.from_string
     if not hasattr(compiled, "cache_info"):
         utils.env.from_string = lru_cache(maxsize=1024)(compiled)
+
+
+def _no_hub(task: Task, error: Exception) -> InputError:
+    return InputError(
+        f'the data of the task "{task.name}" cannot be fetched',
+        where=task.where,
+        found=f"{type(error).__name__}: {error}",
+        hint="without a hub, give local copies with --data DIR",
+    )
+
+
+def _refused(task: Task, error: Exception) -> ConfigError:
+    """What lm-eval says, and under a failure to read data the reason of it."""
+    found = f"{type(error).__name__}: {error}"
+    if error.__cause__ is not None:
+        found += f" ({type(error.__cause__).__name__}: {error.__cause__})"
+    return ConfigError(
+        f'lm-eval cannot load the task "{task.name}"',
+        where=task.where,
+        found=found,
+        hint="compare the definition's columns and splits with the data",
+    )
 
 
 def _no_documents(task: Task) -> InputError:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from evals.harness import backend, evaluate_model
@@ -29,6 +30,26 @@ def test_logits_that_are_no_numbers_end_in_an_error(own: Path, suite: Suite, tas
     with pytest.raises(RunError, match="not numbers") as caught:
         evaluate_model(own, [suite.tasks[task]], Setting())
     assert caught.value.where == "broken"
+
+
+def test_logits_without_an_end_are_no_numbers_either(own: Path, suite: Suite) -> None:
+    """A logit of plus infinity, as half precision gives it, ends in an error and never in a score."""
+    weights = load_file(own / "model.safetensors")
+    weights["model.norm.weight"].fill_(3e38)
+    weights["lm_head.weight"].fill_(0.0)
+    weights["lm_head.weight"][:, 0] = torch.where(torch.arange(64) % 2 == 0, 3e38, -3e38)
+    save_file(weights, own / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RunError, match="not numbers"):
+        evaluate_model(own, suite.tasks[:1], Setting(dtype="float32"))
+
+
+def test_a_damaged_weight_file_is_named(own: Path, suite: Suite) -> None:
+    """A weight file that was cut short is a CheckpointError that names the model."""
+    content = (own / "model.safetensors").read_bytes()
+    (own / "model.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
+        evaluate_model(own, suite.tasks[:1], Setting())
+    assert caught.value.where == str(own)
 
 
 def test_a_model_without_a_tokenizer_is_named(own: Path, suite: Suite) -> None:

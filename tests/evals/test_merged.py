@@ -10,7 +10,7 @@ import pytest
 
 from evals.content import Digests
 from evals.fanout import evaluate
-from evals.harness import backend
+from evals.harness import backend, evaluate_model
 from evals.merges import describe_merge, is_config, together
 from evals.request import make_request
 from evals.setting import Setting
@@ -71,7 +71,9 @@ def test_merges_of_common_experts_are_computed_together(
     calls.clear()
     grouped = replace(request, models=tuple(together(request.models, 1, 1 << 30)))
     found = evaluate(grouped.pairs, InlineExecutor, tmp_path / "grouped", Setting())
-    assert calls == [4]
+    assert calls == [4] and backend._merged
+    evaluate_model(home / "base", suite.tasks[:1], Setting(limit=1))
+    assert not backend._merged, "merges that had their turn make room for the next model"
     assert [one.items for one in found.records] == [one.items for one in alone.records]
 
 

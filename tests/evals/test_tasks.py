@@ -1,0 +1,61 @@
+"""Suite tasks as lm-eval's own: why one cannot be loaded is said so that its user can mend it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import yaml
+
+from cluster.retry import classify
+from evals.harness import check_task
+from evals.suites import load_suite, locate_data
+from evals.task import Task
+from pipeline.errors import ConfigError, InputError
+from tests.helpers.tasks import CHOICE, choice_rows, choice_task, write_rows, write_suite
+
+
+def only_task(folder: Path, **entry: Any) -> Task:
+    """The one task of a suite in `folder`, located."""
+    return locate_data(
+        load_suite(write_suite(folder / "suite.yaml", {"choice": [choice_task(**entry)]}))
+    ).tasks[0]
+
+
+def test_a_hub_out_of_reach_is_no_machines_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data that cannot be fetched is an InputError about --data, which no executor tries again."""
+
+    def load_dataset(*_: Any, **__: Any) -> Any:
+        raise ConnectionError("Couldn't reach 'nobody/nothing' on the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    task = only_task(tmp_path, definition={**CHOICE, "dataset_path": "nobody/nothing"}, data=None)
+    with pytest.raises(InputError, match="cannot be fetched") as caught:
+        check_task(task)
+    assert "--data" in caught.value.hint and "nobody/nothing" in caught.value.found
+    assert classify(caught.value) == "program"
+
+
+def test_rows_that_cannot_be_read_say_why(tmp_path: Path) -> None:
+    """A damaged data file is a ConfigError with the reader's own reason, not only that there was one."""
+    (tmp_path / "rows.jsonl").write_text("hello\n")
+    with pytest.raises(ConfigError, match="cannot load") as caught:
+        check_task(only_task(tmp_path, data={"test": "rows.jsonl"}))
+    assert "JSON parse error" in caught.value.found
+
+
+def test_no_bar_is_drawn_for_rows_that_are_filtered(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A definition that filters its rows leaves nothing on the screen."""
+    write_rows(tmp_path / "rows.jsonl", choice_rows(8))
+    (tmp_path / "task.yaml").write_text(
+        "include: base.yaml\nprocess_docs: !function evals.rows.labelled\n", encoding="utf-8"
+    )
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(CHOICE), encoding="utf-8")
+    facts = check_task(only_task(tmp_path, definition="task.yaml", data={"test": "rows.jsonl"}))
+    assert facts.items == 8
+    captured = capfd.readouterr()
+    assert "examples/s" not in captured.err + captured.out
