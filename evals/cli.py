@@ -19,7 +19,7 @@ from cluster.options import executor_options, start_executor, uses_ray
 
 if TYPE_CHECKING:
     from evals.content import Digests
-    from evals.fanout import Evaluation
+    from evals.fanout import Evaluation, Failure
     from evals.request import Request
     from evals.setting import Setting
     from evals.suites import Suite
@@ -197,8 +197,20 @@ def _close(suites: Sequence[Suite], evaluation: Evaluation, out: Path) -> None:
             what = f"{one.truncated} of {one.n} items are longer than the model takes: cut from the left"
             click.echo(f"warning: {one.label} on {one.suite}/{one.task}: {what}", err=True)
     if evaluation.failures:
-        lines = [f"{one.label} on {one.suite}/{one.task}: {one.reason}" for one in evaluation.failures]
-        what = f"{len(lines)} of {len(lines) + len(evaluation.records)} scores could not be measured"
+        count = len(evaluation.failures)
         raise RunError(
-            what, where="\n            ".join(lines), hint="run the same command to try them again"
+            f"{count} of {count + len(evaluation.records)} scores could not be measured",
+            where="\n            ".join(_reasons(evaluation.failures)),
+            hint="what is mended is measured by the same command",
         )
+
+
+def _reasons(failures: Sequence[Failure]) -> list[str]:
+    """One line a reason, with all the models and tasks that have it: "a, b on suite/x, suite/y: why"."""
+    tasks: dict[tuple[str, str], list[str]] = {}
+    for one in failures:
+        tasks.setdefault((one.label, one.reason), []).append(f"{one.suite}/{one.task}")
+    labels: dict[tuple[str, str], list[str]] = {}
+    for (label, reason), names in tasks.items():
+        labels.setdefault((", ".join(names), reason), []).append(label)
+    return [f"{', '.join(who)} on {names}: {reason}" for (names, reason), who in labels.items()]

@@ -29,8 +29,8 @@ def examples_command(
 ) -> None:
     """Write training and validation rows of every task: its prompts and answers as lm-eval scores them.
 
-    DIR/CATEGORY/TASK.train.jsonl and TASK.validation.jsonl, both out of the task's training split; what the
-    suite scores is in neither.
+    DIR/CATEGORY/TASK.train.jsonl and TASK.validation.jsonl; what the suite scores is in neither. Validation
+    rows are the task's own where its test split is scored, else a tenth of its training rows.
     """
     from evals.harness import write_examples
     from evals.suites import load_suite, locate_data

@@ -5,6 +5,7 @@ Models are told apart by the shape of their marks as well as by colour. It draws
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,12 @@ _ROW_INCHES, _WIDTH_INCHES = 0.42, 8.0
 
 
 def check_plot(path: Path) -> None:
-    """InputError unless the file's name ends as a picture's."""
+    """InputError unless the file's name ends as a picture's and its folder may be written or made."""
     if path.suffix not in _KINDS:
         raise InputError("not a picture", where=str(path), expected=" or ".join(_KINDS), found=path.suffix)
+    folder = next(place for place in path.resolve().parents if place.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError("the picture cannot be written", where=str(path), found=f"{folder} is closed")
 
 
 def draw_scores(suites: Sequence[Suite], evaluation: Evaluation, path: Path) -> None:

@@ -89,10 +89,10 @@ def make_request(
     for suite in loaded:
         if names.count(suite.name) > 1:
             raise ConfigError(f'two suites are called "{suite.name}"', where=f"{suite.file}: name")
+    held_in = [category for suite in loaded if suite.role == "held-in" for category in suite.categories]
     loaded = select_tasks(loaded, tasks) if tasks else loaded
     loaded = [locate_data(suite, data_dir, skip_missing=skip_missing, report=report) for suite in loaded]
     experts = dict(experts or {})
-    held_in = [category for suite in loaded if suite.role == "held-in" for category in suite.categories]
     for category in experts:
         if category not in held_in:
             hint = near(category, held_in) if held_in else "add a held-in suite with --suite"

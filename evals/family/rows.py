@@ -48,7 +48,7 @@ def prepare_rows(suite: Suite, out: Path, validation: int, write: Writer) -> Fam
         raise ConfigError(f'a category cannot be called "{MULTITASK}"', where=str(suite.file))
     digests = Digests(out / "digests.json")
     identity = digest_json(
-        [[task.category, task.name, task_digest(task, digests)] for task in suite.tasks] + [validation, 1]
+        [[task.category, task.name, task_digest(task, digests)] for task in suite.tasks] + [validation, 2]
     )
     train = {name: out / "train" / f"{name}.jsonl" for name in (*suite.categories, MULTITASK)}
     held = {

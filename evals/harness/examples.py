@@ -22,7 +22,7 @@ from pipeline.checkpoint.files import atomic_write
 from pipeline.errors import InputError
 
 Split = Literal["train", "validation"]
-#: One row in so many of a task's training split is kept for validation, chosen by its content.
+#: Where a task has no validation split to spare, one training row in so many, chosen by content.
 _HELD = 10
 
 
@@ -31,8 +31,7 @@ def write_examples(
 ) -> dict[str, list[Path]]:
     """Write `out`/<category>/<task>.<split>.jsonl for every task (data located); category -> its files.
 
-    Both splits come from the task's training split: what a suite scores is never trained on. `limit`: rows a
-    task, drawn by `seed`. InputError: a task without a training split, or with no usable row in it.
+    What a suite scores is in neither. `limit`: rows a task, drawn by `seed`. InputError: a task without a training split, or with no usable row in it.
     """
     found: dict[str, list[Path]] = {}
     for task in suite.tasks:
@@ -49,7 +48,8 @@ def write_examples(
 def task_rows(task: Task, split: Split) -> list[dict[str, Any]]:
     """The rows of one task in its data's order; a row is in one of the two splits only, by its content.
 
-    Rows whose text also stands among the scored documents are left out.
+    Validation rows are the task's own where its test split is scored, else a tenth of the training rows. Rows
+    that also stand among the scored documents are left out.
     """
     loaded = load_task(task, task_digest(task, Digests()))
     if not loaded.has_training_docs():
@@ -61,11 +61,14 @@ def task_rows(task: Task, split: Split) -> list[dict[str, Any]]:
     with quiet():
         scored = {digest_json(row) for row in _rendered(loaded, loaded.eval_docs)}
         rows = {digest_json(row): row for row in _rendered(loaded, loaded.training_docs())}
+        own = loaded.validation_docs() if loaded.has_test_docs() and loaded.has_validation_docs() else None
+        apart = {digest_json(row): row for row in _rendered(loaded, own)} if own is not None else {}
     free = sorted(rows.keys() - scored)
-    held = set(free[: max(1, len(free) // _HELD)])
-    chosen = [
-        row for key, row in rows.items() if key not in scored and (key in held) == (split == "validation")
-    ]
+    held = apart or {key: rows[key] for key in free[: max(1, len(free) // _HELD)]}
+    if split == "validation":
+        chosen = [row for key, row in held.items() if key not in scored]
+    else:
+        chosen = [row for key, row in rows.items() if key not in scored and key not in held]
     if not chosen:
         raise InputError(f'the task "{task.name}" has no rows of {split}', where=task.where)
     return chosen

@@ -59,6 +59,20 @@ def test_no_row_is_in_two_splits_or_among_the_scored(tmp_path: Path) -> None:
     assert not scored & (found[0] | found[1])
 
 
+def test_a_validation_split_that_is_not_scored_is_used(tmp_path: Path) -> None:
+    """With test and validation splits of its own, a task trains on all training rows that are in neither."""
+    train, held, test = choice_rows(30, seed=6), choice_rows(9, seed=7), choice_rows(5, seed=8)
+    write_rows(tmp_path / "data" / "validation.jsonl", [*held, test[0]])
+    data = {name: f"data/{name}.jsonl" for name in ("train", "validation", "test")}
+    write_rows(tmp_path / "data" / "train.jsonl", [*train, held[0]])
+    write_rows(tmp_path / "data" / "test.jsonl", test)
+    entry = choice_task(definition={**CHOICE, "validation_split": "validation"}, data=data)
+    suite = locate_data(load_suite(write_suite(tmp_path / "suite.yaml", {"choice": [entry]})))
+    for split, expected in (("train", train), ("validation", held)):
+        found = rows(write_examples(suite, tmp_path / "out", split=split)["choice"])
+        assert sorted(found, key=json.dumps) == sorted(expected, key=json.dumps)
+
+
 def test_the_same_rows_come_again(tmp_path: Path) -> None:
     """The same suite, limit and seed give the same bytes; another seed draws others."""
     suite = make(tmp_path, choice_rows(60, seed=4), choice_rows(5, seed=5))

@@ -32,7 +32,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
 def test_a_merge_in_memory_is_the_written_one(
     family: tuple[Path, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_bytes: int
 ) -> None:
-    """All methods and scopes at once, held whole or in pieces: each has the bytes of its own written merge."""
+    """All methods and scopes at once, held whole or in pieces: each has the bytes of its written merge."""
     small_tiles(monkeypatch)
     base, experts = family
     plans = []
