@@ -165,9 +165,19 @@ def _experts(given: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _setting(
-    *, limit: int | None, batch_size: str, device: str, dtype: str, devices: int, **_: Any
+    *,
+    limit: int | None,
+    batch_size: str,
+    device: str,
+    dtype: str,
+    devices: int,
+    address: str | None,
+    **_: Any,
 ) -> Setting:
-    """The run's settings. InputError: no batch size, cuda where there is none, several GPUs on a CPU."""
+    """The run's settings. InputError: no batch size, cuda where there is none, several GPUs on a CPU.
+
+    The GPUs of a cluster are not this machine's: there "cuda" is taken at its word.
+    """
     from evals.setting import Setting
     from pipeline.errors import InputError
     from pipeline.machine import choose_device
@@ -176,7 +186,7 @@ def _setting(
         raise InputError(
             "not a batch size", where="--batch-size", expected="1, 2, ... or auto", found=batch_size
         )
-    chosen = choose_device(device)
+    chosen = device if device == "cuda" and address is not None else choose_device(device)
     if devices > 1 and chosen != "cuda":
         raise InputError("several GPUs a model, but no GPU", where="--gpus-per-model", found=str(devices))
     return Setting.on(chosen, dtype, limit=limit, batch_size=batch_size, devices=devices)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from evals.cli import eval_command
+from evals.cli import _reasons, eval_command
+from evals.fanout import Evaluation, Failure
+from evals.setting import Setting
 from pipeline.errors import InputError, MergescaleError, RunError
 from tests.helpers.inline import InlineExecutor
 
@@ -78,6 +80,25 @@ def test_the_executor_is_the_one_asked_for(home: Path, tmp_path: Path, executor:
     assert executor["kind"] == "process"
 
 
+def test_a_cluster_may_have_gpus_that_this_machine_has_not(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor: dict[str, Any]
+) -> None:
+    """With --address, --device cuda is not looked for here: the work goes to the cluster as asked."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    asked: list[Setting] = []
+
+    def seen(pairs: object, start: object, out: object, setting: Setting, **_: Any) -> Evaluation:
+        asked.append(setting)
+        return Evaluation((), (), 0, ())
+
+    monkeypatch.setattr("evals.fanout.evaluate", seen)
+    gpus = ["--device", "cuda", "--gpus-per-model", 2]
+    given = [home / "base", "--suite", home / "toy.yaml", "--out", tmp_path / "o", *gpus]
+    assert isinstance(invoke(*given).exception, InputError)
+    assert invoke(*given, "--address", "auto").exit_code == 0
+    assert [(one.device, one.devices) for one in asked] == [("cuda", 2)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -93,6 +114,7 @@ def test_the_executor_is_the_one_asked_for(home: Path, tmp_path: Path, executor:
         ),
         (["base", "--suite", "toy.yaml", "--gpus-per-model", "2", "--device", "cpu"], "no GPU"),
         (["base", "--suite", "toy.yaml", "--plot", "scores.txt"], "not a picture"),
+        (["base", "--suite", "toy.yaml", "--plot", "toy.yaml/scores.png"], "cannot be written"),
         (["base", "--suite", "toy.yaml", "--task", "pikc"], "pick"),
         (["gone.yaml", "--suite", "toy.yaml"], "gone.yaml"),
         (["base", "--suite", "toy.yaml", "--batch-size", "many"], "many"),
@@ -134,3 +156,26 @@ def test_failed_scores_end_in_an_error_after_the_table(
     assert done.stdout.count("failed") == 5
     assert isinstance(done.exception, RunError) and done.exception.exit_code == 1
     assert "base on toy/pick" in str(done.exception) and "no luck with pick" in str(done.exception)
+
+
+def test_a_reason_is_given_once(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models and tasks that failed for one reason are named in one line with it, not in a line each."""
+
+    def broken(payload: Any) -> dict[str, Any]:
+        model = payload["model"]
+        raise MergescaleError("no tokenizer" if model.label == "base" else "no luck")
+
+    monkeypatch.setattr("evals.units.answer", broken)
+    arguments = [home / "base", home / "expert", "--suite", home / "toy.yaml", "--out", tmp_path / "out"]
+    asked = ["--task", "pick", "--task", "free", "--no-baselines"]
+    done = invoke(*arguments, *asked, "--base", home / "base")
+    text = str(done.exception)
+    assert text.count("no tokenizer") == text.count("no luck") == 1
+    assert "base on toy/pick, toy/free: " in text and "4 of 4" in text
+
+
+def test_models_that_fail_alike_share_a_line() -> None:
+    """A task that nobody can take is one line with all models, in the order of the failures."""
+    failed = [Failure(label, label, "s", task, "why") for label in "ab" for task in ("x", "y")]
+    failed += [Failure("c", "c", "s", "x", "why")]
+    assert _reasons(failed) == ["a, b on s/x, s/y: why", "c on s/x: why"]

@@ -82,6 +82,8 @@ def test_named_tasks_are_all_that_is_scored(place: Path) -> None:
     """With task names only those tasks are scored, and suites without any of them are left out."""
     found = request(place, "base", tasks=["b1", "a2"])
     assert asked(found) == {"base": ["a2", "b1"]} and [suite.name for suite in found.suites] == ["in"]
+    one = request(place, "base", tasks=["b1"], experts={"a": place / "one/expert"})
+    assert asked(one) == {"base": ["b1"]}, "an expert of a category that is not asked about now is no mistake"
     with pytest.raises(InputError) as caught:
         request(place, "base", tasks=["b2"])
     assert "b1" in caught.value.hint
