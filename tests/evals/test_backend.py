@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from evals.harness import backend, evaluate_model
+from evals.models import Model
 from evals.setting import Setting
 from evals.suites import Suite
 from pipeline.errors import CheckpointError, RunError
@@ -89,7 +90,7 @@ def test_one_model_is_kept_and_serves_every_task(
     loads: list[str] = []
     real = backend._from_directory
 
-    def counted(model: backend.Model, setting: Setting) -> object:
+    def counted(model: Model, setting: Setting) -> object:
         loads.append(model.label)
         return real(model, setting)
 

@@ -81,6 +81,18 @@ def test_a_manifest_is_not_believed_about_changed_files(tmp_path: Path) -> None:
     assert digest(merged) != before
 
 
+def test_a_manifest_is_not_believed_about_files_that_were_moved_in(tmp_path: Path) -> None:
+    """Older weights of the same size in the place of the merged ones are read, though their time is old."""
+    base, expert = write_model(tmp_path / "base"), write_model(tmp_path / "expert", seed=1)
+    old = (expert / "model.safetensors").stat().st_mtime_ns - 3_600_000_000_000
+    os.utime(expert / "model.safetensors", ns=(old, old))
+    merged = write_model(tmp_path / "merged", seed=2)
+    with_manifest(merged, base, expert)
+    before = digest(merged)
+    (expert / "model.safetensors").rename(merged / "model.safetensors")
+    assert digest(merged) != before
+
+
 def test_remembered_digests_are_those_of_the_bytes(tmp_path: Path) -> None:
     """A memory saves reading, and a file changed in place under the same size and time is read again."""
     file = tmp_path / "file"
