@@ -31,7 +31,8 @@ def write_examples(
 ) -> dict[str, list[Path]]:
     """Write `out`/<category>/<task>.<split>.jsonl for every task (data located); category -> its files.
 
-    What a suite scores is in neither. `limit`: rows a task, drawn by `seed`. InputError: a task without a training split, or with no usable row in it.
+    What a suite scores is in neither. `limit`: rows a task, drawn by `seed`. InputError: a task without a
+    training split, or with no usable row in it.
     """
     found: dict[str, list[Path]] = {}
     for task in suite.tasks:
