@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evals.strict import Node
-from evals.task import NAME, Data, Role, Task, read_task
+from evals.task import BUILDERS, NAME, Data, Role, Task, read_task
 from pipeline.config.place import Place, describe
 from pipeline.config.text import read_file
 from pipeline.errors import ConfigError, InputError, near
@@ -119,7 +119,8 @@ def locate_data(
     which `report` hears of line by line), else at the suite's `data_dir`, else at the suite's folder. With
     `data_dir`, the local files of a task stand in for its hub data set. With `skip_missing`, tasks whose
     files are not there are taken off and named in `left_out`.
-    ConfigError: an environment variable is not set. InputError: files are not there, all of them named.
+    ConfigError: an environment variable is not set, or a task on files here that names none. InputError:
+    files are not there, all of them named.
     """
     start = data_dir.resolve() if data_dir is not None else _own_start(suite, report)
     tasks = [_located(task, start, stand_in=data_dir is not None) for task in suite.tasks]
@@ -158,6 +159,14 @@ def _located(task: Task, start: Path, *, stand_in: bool) -> Task:
     def absolute(name: str) -> str:
         return str((start / _expand(name, task.where)).resolve())
 
+    named = str(task.definition.get("dataset_path", ""))
+    if not task.data and (named in BUILDERS.values() or Path(named).is_dir()):
+        raise ConfigError(
+            "this task's rows lie here, but its files are not named: a change of them would go unseen",
+            where=task.where,
+            expected="data: {test: FILE}",
+            found=f"dataset_path: {named}",
+        )
     data: Data = tuple((split, tuple(absolute(name) for name in names)) for split, names in task.data)
     return replace(task, data=data, local=None)
 

@@ -5,6 +5,7 @@ The lm-eval definition is handled as data: this module never imports lm_eval and
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ _HOW = ("shots", "limit", "metric", "higher_is_better", "chance")
 _SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 _NAMING = ("task", "tag", "group", "task_alias")
 _DATA_SET = ("dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset")
-_BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
+#: Suffix of a data file -> the `datasets` builder that reads it.
+BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Task:
 
 def data_builder(name: str) -> str:
     """The name of the `datasets` builder that reads a data file, by its suffix."""
-    return _BUILDERS[Path(name).suffix]
+    return BUILDERS[Path(name).suffix]
 
 
 def read_task(node: Node, suite: str, role: Role, category: str) -> Task:
@@ -163,8 +165,8 @@ def _files(node: Node, where: str, files: Any) -> Data:
     data: list[tuple[str, tuple[str, ...]]] = []
     for split, value in files.items():
         names = value if isinstance(value, list) else [value]
-        if not names or not all(isinstance(name, str) and Path(name).suffix in _BUILDERS for name in names):
-            raise node.wrong(where, f'data of split "{split}"', expected=f"files {', '.join(_BUILDERS)}")
+        if not names or not all(isinstance(name, str) and Path(name).suffix in BUILDERS for name in names):
+            raise node.wrong(where, f'data of split "{split}"', expected=f"files {', '.join(BUILDERS)}")
         data.append((str(split), tuple(names)))
     if len({data_builder(name) for _, names in data for name in names}) > 1:
         raise node.wrong(where, "the files of one task must be of one kind")
@@ -187,8 +189,12 @@ def _check_splits(node: Node, definition: Mapping[str, Any], data: Data) -> None
 
 
 def _shots(node: Node, definition: Mapping[str, Any]) -> int:
-    """Examples in the prompt; they must come from elsewhere than the split that is scored."""
-    shots = node.take_or("shots", int, 0)
+    """Examples in the prompt, by default as many as the definition says (lm-eval's rule).
+
+    They must come from elsewhere than the split that is scored.
+    """
+    said = definition.get("num_fewshot")
+    shots = node.take_or("shots", int, said if isinstance(said, int) else 0)
     if shots < 0:
         raise node.wrong("shots", "shots cannot be negative")
     own = definition.get("fewshot_config")
@@ -214,7 +220,10 @@ def _chance(node: Node) -> float | None:
         raise node.wrong(
             "chance", 'the key "chance" is missing', expected="a number, or null if there is none"
         )
-    return node.take("chance", float) if node.raw("chance") is not None else None
+    chance = node.take("chance", float) if node.raw("chance") is not None else None
+    if chance is not None and not math.isfinite(chance):
+        raise node.wrong("chance", "chance is a finite number")
+    return chance
 
 
 def _metrics(definition: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

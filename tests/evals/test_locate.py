@@ -36,6 +36,17 @@ def test_data_starts_where_it_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found(plain) == str(tmp_path / "t.jsonl")
 
 
+@pytest.mark.parametrize("there", [{"dataset_path": "FOLDER"}, {"dataset_path": "csv"}])
+def test_rows_that_lie_here_are_named_file_by_file(tmp_path: Path, there: dict[str, str]) -> None:
+    """A definition that finds rows on this machine by itself is refused: nobody would see them change."""
+    there = {key: value.replace("FOLDER", str(tmp_path)) for key, value in there.items()}
+    suite = load(tmp_path, definition={**CHOICE, **there}, data=None)
+    with pytest.raises(ConfigError, match="go unseen") as caught:
+        locate_data(suite)
+    assert caught.value.where.endswith("categories.choice[0]") and "data:" in caught.value.expected
+    assert locate_data(load(tmp_path, definition={**CHOICE, "dataset_path": "nobody/nothing"}, data=None))
+
+
 def test_missing_data_is_named(tmp_path: Path) -> None:
     """A suite loads without its data; locating it names in one error every file that is not there."""
     write_rows(tmp_path / "there.jsonl", choice_rows(1))

@@ -42,6 +42,17 @@ def test_a_suite_says_what_its_file_says(tmp_path: Path) -> None:
     assert one.higher_is_better, "taken from the definition's metric_list"
 
 
+def test_shots_are_the_definitions_own_unless_said(tmp_path: Path) -> None:
+    """A definition with `num_fewshot` gets as many examples as lm-eval gives it; `shots` overrules it."""
+    definition = {**CHOICE, "num_fewshot": 5}
+    entries = [
+        choice_task("as_is", definition=definition),
+        choice_task("none", definition=definition, shots=0),
+    ]
+    suite = load_suite(write_suite(tmp_path / "toy.yaml", {"choice": entries}))
+    assert [task.shots for task in suite.tasks] == [5, 0]
+
+
 @pytest.mark.parametrize(
     ("keys", "where", "hint"),
     [
@@ -51,6 +62,7 @@ def test_a_suite_says_what_its_file_says(tmp_path: Path) -> None:
         ({"metric": None}, "categories.choice[0]", ""),
         ({"chance": None}, "categories.choice[0].chance", ""),
         ({"chance": "half"}, "categories.choice[0].chance", ""),
+        ({"chance": float("nan")}, "categories.choice[0].chance", ""),
         ({"limit": 0}, "categories.choice[0].limit", ""),
         ({"limit": 2.5}, "categories.choice[0].limit", ""),
         ({"limit": True}, "categories.choice[0].limit", ""),
