@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 _IGNORED = -100
+_LOGGED = ("step", "loss", "grad_norm", "learning_rate")
 _WHOLE = "whole"
 
 
@@ -170,8 +171,7 @@ def train_stage(
     trainer.remove_callback(PrinterCallback)
     newest = newest_checkpoint(recipe.folder)
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    names = ("step", "loss", "grad_norm", "learning_rate")
-    return [{name: entry[name] for name in names} for entry in trainer.state.log_history if "loss" in entry]
+    return [{name: entry[name] for name in _LOGGED} for entry in trainer.state.log_history if "loss" in entry]
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
