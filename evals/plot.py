@@ -1,4 +1,4 @@
-"""A picture of scores: one panel a suite, one row a task, one mark a model, with standard errors.
+"""A picture of scores: a panel a suite and metric, a row a task, a mark a model, with standard errors.
 
 Models are told apart by the shape of their marks as well as by colour. It draws what it is given.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,27 +36,36 @@ def draw_scores(suites: Sequence[Suite], evaluation: Evaluation, path: Path) -> 
     """Draw every record (value, one standard error either side) and the chance level, into `path`."""
     from matplotlib.figure import Figure
 
-    tasks = sum(len(suite.tasks) for suite in suites)
-    figure = Figure(
-        figsize=(_WIDTH_INCHES, _ROW_INCHES * tasks + 1.2 * len(suites) + 1), layout="constrained"
-    )
-    heights = [len(suite.tasks) for suite in suites]
-    panels = figure.subplots(len(suites), 1, squeeze=False, height_ratios=heights)[:, 0]
+    parts = [part for suite in suites for part in _by_metric(suite)]
+    heights = [len(part.tasks) for part in parts]
+    size = (_WIDTH_INCHES, _ROW_INCHES * sum(heights) + 1.2 * len(parts) + 1)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
     handles: dict[str, Any] = {}
-    for suite, axes in zip(suites, panels, strict=True):
-        handles |= _panel(axes, suite, evaluation)
+    for part, axes in zip(parts, panels, strict=True):
+        handles |= _panel(axes, part, evaluation)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
+def _by_metric(suite: Suite) -> list[Suite]:
+    """The suite cut by metric: a perplexity of thousands and an accuracy share no axis."""
+    metrics = dict.fromkeys(task.metric for task in suite.tasks)
+    return [
+        replace(suite, tasks=tuple(task for task in suite.tasks if task.metric == metric))
+        for metric in metrics
+    ]
+
+
 def _panel(axes: Axes, suite: Suite, evaluation: Evaluation) -> dict[str, Any]:
-    """One suite; returns label -> the mark for the legend."""
+    """A suite's tasks of one metric; returns label -> the mark for the legend."""
     rows = {task.name: row for row, task in enumerate(suite.tasks)}
     labels = list(evaluation.labels)
+    mine = [one for one in evaluation.records if one.suite == suite.name]
     handles: dict[str, Any] = {}
     for number, label in enumerate(labels):
-        found = [one for one in evaluation.records if one.label == label and one.suite == suite.name]
+        found = [one for one in mine if one.label == label and one.task in rows]
         shift = (number - (len(labels) - 1) / 2) * 0.7 / len(labels)
         if found:
             handles[label] = axes.errorbar(
@@ -73,6 +83,6 @@ def _panel(axes: Axes, suite: Suite, evaluation: Evaluation) -> dict[str, Any]:
     axes.set_yticks(range(len(rows)), [f"{task.category}/{task.name}" for task in suite.tasks])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="x", color="0.9")
-    metrics = ", ".join(dict.fromkeys(task.metric for task in suite.tasks))
-    axes.set_title(f"{suite.name} ({suite.role}): {metrics} ± standard error", fontsize=10, loc="left")
+    title = f"{suite.name} ({suite.role}): {suite.tasks[0].metric} ± standard error"
+    axes.set_title(title, fontsize=10, loc="left")
     return handles
