@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from evals.models import BASELINES
+from pipeline.errors import InputError
 
 MAJORITY, COPY = BASELINES
 _NO = -1e4
@@ -56,7 +57,7 @@ class Guesser:
 
 
 def _constant_choice(task: Any, docs: Sequence[Any]) -> tuple[int | None, str | None]:
-    """(place, None) or (None, text): the constant that is right most often."""
+    """(place, None) or (None, text): the constant that is right most often. InputError: nothing ever is."""
     places: Counter[int] = Counter()
     texts: Counter[str] = Counter()
     for doc in docs:
@@ -64,6 +65,12 @@ def _constant_choice(task: Any, docs: Sequence[Any]) -> tuple[int | None, str | 
         if gold is not None:
             places[gold] += 1
             texts[str(choices[gold])] += 1
+    if not places:
+        raise InputError(
+            "no document names a right answer",
+            expected="one of the choices as the target",
+            hint="score a split that has labels",
+        )
     (place, by_place), (text, by_text) = places.most_common(1)[0], texts.most_common(1)[0]
     return (None, text) if by_text > by_place else (place, None)
 

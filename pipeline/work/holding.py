@@ -55,7 +55,12 @@ class _Merge:
             for piece in unit.pieces
             if piece.mode == "resident"
         }
-        self.merged: dict[str, Tensor] = {}
+        #: Filled load by load; tensors without elements have no load.
+        self.merged = {
+            name: torch.empty(0, dtype=torch_dtype(tensor.spec.dtype))
+            for name, tensor in self.tensors.items()
+            if tensor.spec.numel == 0
+        }
 
     def asking(self) -> dict[int, Round]:
         """Group -> the round it needs next; those that are settled are left out."""
@@ -149,7 +154,8 @@ def _loads(
 ) -> Iterator[tuple[int, Load, TensorPlan]]:
     """(number of the merge, load, tensor) in the plans' order; what several merges need is read together."""
     takers: dict[str, list[int]] = {}
-    for name in dict.fromkeys(name for merge in merges for name in merge.tensors):
+    tensors = (tensor.spec for merge in merges for tensor in merge.plan.tensors)
+    for name in dict.fromkeys(spec.name for spec in tensors if spec.numel):
         found = [number for number in range(len(merges)) if wanted(number, name)]
         if found:
             takers[name] = found

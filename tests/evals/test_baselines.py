@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from evals.harness import evaluate_model
 from evals.models import baseline_model
 from evals.setting import Setting
 from evals.suites import load_suite, locate_data
 from evals.task import Task
+from pipeline.errors import InputError
 from tests.helpers.tasks import FREE, choice_task, write_rows, write_suite
 
 
@@ -37,6 +40,12 @@ def test_majority_takes_the_better_of_text_and_place(tmp_path: Path) -> None:
     assert scores(task(tmp_path / "text", by_text), "majority") == (1.0, 1.0, 1.0, 1.0, 0.0)
     by_place = [row("q", "a", "b", label=1), row("q", "c", "d", label=1), row("q", "e", "f", label=0)]
     assert scores(task(tmp_path / "place", by_place), "majority") == (1.0, 1.0, 0.0)
+
+
+def test_rows_without_labels_are_named(tmp_path: Path) -> None:
+    """Where no document names a right answer (an unlabelled split) there is no guess but an error."""
+    with pytest.raises(InputError, match="no document names"):
+        scores(task(tmp_path, [row("q", "a", "b", label=-1)] * 3), "majority")
 
 
 def test_copy_takes_the_choice_that_the_prompt_shows(tmp_path: Path) -> None:

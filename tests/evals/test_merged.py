@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from evals.content import Digests
 from evals.fanout import evaluate
@@ -15,9 +16,10 @@ from evals.merges import describe_merge, is_config, together
 from evals.request import make_request
 from evals.setting import Setting
 from evals.suites import Suite
+from pipeline.work.holding import merge_in_memory
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.merging import merge, write_config
-from tests.helpers.models import write_model
+from tests.helpers.models import read_tensors, write_model
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,6 @@ def test_merges_of_common_experts_are_computed_together(
     calls: list[int] = []
 
     def counted(plans: Any) -> Any:
-        from pipeline.work.holding import merge_in_memory
-
         calls.append(len(plans))
         return merge_in_memory(plans)
 
@@ -75,6 +75,22 @@ def test_merges_of_common_experts_are_computed_together(
     evaluate_model(home / "base", suite.tasks[:1], Setting(limit=1))
     assert not backend._merged, "merges that had their turn make room for the next model"
     assert [one.items for one in found.records] == [one.items for one in alone.records]
+
+
+@pytest.mark.parametrize("setting", ["linear", "ties", "ties-model"])
+def test_tensors_without_elements_are_merged_too(tmp_path: Path, setting: str) -> None:
+    """A checkpoint's empty tensor is in the merge in memory, in its shape, as it is in the written one."""
+    extra = {"empty": torch.zeros(0, 4)}
+    base = write_model(tmp_path / "base", extra=extra)
+    experts = [write_model(tmp_path / f"e{n}", base=base, seed=1 + n) for n in range(2)]
+    config = write_config(tmp_path / "merge.json", setting, base, experts)
+    merge(config, tmp_path / "written")
+    described = describe_merge(config, Digests()).merge
+    assert described is not None
+    held = merge_in_memory(described.plans)[0]
+    written = read_tensors(tmp_path / "written")
+    assert held["empty"].shape == (0, 4) and held.keys() == written.keys()
+    assert all(torch.equal(held[name], tensor) for name, tensor in written.items())
 
 
 def test_groups_fit_workers_and_memory(home: Path, family: tuple[Path, list[Path]], tmp_path: Path) -> None:
