@@ -7,6 +7,7 @@ merge that is held in memory. Nothing here knows a task.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,12 +21,14 @@ from pipeline.plan.plan import MergePlan
 
 _kept: dict[tuple[Any, ...], Any] = {}
 _merged: dict[str, list[dict[str, Any]]] = {}
+_refused: dict[tuple[Any, ...], CheckpointError] = {}
 
 
 def load_lm(model: Model, setting: Setting) -> Any:
     """The model as an lm-eval LM. One is kept: the next model takes its place before it is loaded.
 
-    Sets torch's thread count. CheckpointError: it cannot be loaded, or has no tokenizer.
+    Sets torch's thread count. CheckpointError: it cannot be loaded, or has no tokenizer. What was found wrong
+    with its weights is said again without reading them again: every task of the model asks.
     """
     import torch
 
@@ -35,8 +38,15 @@ def load_lm(model: Model, setting: Setting) -> Any:
         _kept.clear()
         if model.merge is None:
             _merged.clear()  # the merges of the group before have had their turn
-        with quiet():
-            lm = _from_merge(model, setting) if model.merge is not None else _from_directory(model, setting)
+        if key in _refused:
+            raise copy(_refused[key])
+        try:
+            with quiet():
+                lm = _from_merge(model, setting) if model.merge else _from_directory(model, setting)
+        except CheckpointError as error:
+            if not isinstance(error.__cause__, OSError):  # that may be a disk's, and pass
+                _refused[key] = copy(error)  # without its traceback, which holds the weights
+            raise
         lm.model.register_forward_hook(_Watch(model.label))
         _kept[key] = lm
     return _kept[key]

@@ -23,7 +23,13 @@ def requests_of(task: Any, limit: int | None) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for request in task.instances:
         found.setdefault(request.request_type, []).extend([request] * request.repeats)
+    forget_requests(task)
     return found
+
+
+def forget_requests(task: Any) -> None:
+    """Let go of the requests that lm-eval leaves in a task: tasks are kept, and may have a million."""
+    task._instances = None
 
 
 def share(lm: Any, kind: str, requests: Sequence[Any], part: int, parts: int) -> list[int]:

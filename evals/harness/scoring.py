@@ -19,7 +19,7 @@ import numpy as np
 
 from evals.content import Digests, task_digest
 from evals.harness.baselines import Guesser, answerable
-from evals.harness.parts import Answers, Replay, joined, requests_of, share
+from evals.harness.parts import Answers, Replay, forget_requests, joined, requests_of, share
 from evals.harness.quiet import quiet
 from evals.harness.tasks import load_task
 from evals.models import Model, describe_model
@@ -169,13 +169,15 @@ def _by_lm_eval(answers: Replay, task: Task, loaded: Any, limit: int | None) -> 
 
     _seed(loaded)
     with quiet():
-        return evaluate(
+        found = evaluate(
             lm=answers,
             task_dict={"tasks": {task.name: loaded}},
             limit=limit,
             bootstrap_iters=0,
             log_samples=True,
         )
+    forget_requests(loaded)
+    return found
 
 
 def _too_long(lm: Any, request: tuple[Any, ...]) -> bool:

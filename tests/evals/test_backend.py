@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from evals.content import Digests, task_digest
 from evals.harness import backend, evaluate_model
+from evals.harness.tasks import load_task
 from evals.models import Model
 from evals.setting import Setting
 from evals.suites import Suite
@@ -81,6 +83,30 @@ def test_missing_weights_are_never_made_up(own: Path, suite: Suite) -> None:
     with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
         evaluate_model(own, [suite.tasks[0]], Setting())
     assert name in caught.value.found
+
+
+def test_a_refused_model_is_read_once(own: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that do not fit are found out once a worker, however many tasks ask, with the same words."""
+    weights = load_file(own / "model.safetensors")
+    weights.pop("model.norm.weight")
+    save_file(weights, own / "model.safetensors", metadata={"format": "pt"})
+    words = []
+    for task in suite.tasks[:2]:
+        with pytest.raises(CheckpointError) as caught:
+            evaluate_model(own, [task], Setting())
+        words.append(str(caught.value))
+        monkeypatch.setattr(backend, "_from_directory", lambda *_: pytest.fail("read again"))
+    assert words[0] == words[1]
+    assert all(error.__traceback__ is None for error in backend._refused.values()), (
+        "it would hold the weights"
+    )
+
+
+def test_requests_are_let_go(home: Path, suite: Suite) -> None:
+    """A task that is kept for the next model keeps no requests of the one before."""
+    for task in (suite.tasks[0], suite.tasks[2]):
+        evaluate_model(home / "base", [task], Setting(limit=2))
+        assert not load_task(task, task_digest(task, Digests())).instances
 
 
 def test_one_model_is_kept_and_serves_every_task(
