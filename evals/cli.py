@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from evals.request import Request
     from evals.setting import Setting
     from evals.suites import Suite
-
-#: One part in so many of a worker's memory may hold merged models that wait to be scored.
-_SHARE = 4
 
 
 @click.command(
@@ -109,7 +105,7 @@ def eval_command(
     here = 1 if setting.device == "cuda" else cores()
     start = partial(start_executor, **where, here=here, kind="process")
     digests = Digests(out / "digests.json")
-    request = _request(models, suites, digests, here, options)
+    request = _request(models, suites, digests, options)
     evaluation = evaluate(
         request.pairs, start, out, setting, digests=digests, show_progress=options["progress"]
     )
@@ -125,14 +121,12 @@ def eval_command(
 
 
 def _request(
-    models: Sequence[str], suites: Sequence[str], digests: Digests, here: int, options: dict[str, Any]
+    models: Sequence[str], suites: Sequence[str], digests: Digests, options: dict[str, Any]
 ) -> Request:
-    """What was asked for, checked; merges over common experts are put into groups."""
-    from evals.merges import together
+    """What was asked for, checked."""
     from evals.request import make_request
-    from pipeline.machine import available_memory_bytes
 
-    request = make_request(
+    return make_request(
         [Path(model) for model in models],
         [Path(suite) for suite in suites],
         data_dir=options["data"],
@@ -144,9 +138,6 @@ def _request(
         baselines=options["baselines"],
         digests=digests,
     )
-    workers = options["workers"] or here
-    share_bytes = available_memory_bytes() // (_SHARE * workers)
-    return replace(request, models=tuple(together(request.models, workers, share_bytes)))
 
 
 def _experts(given: tuple[str, ...]) -> dict[str, Path]:

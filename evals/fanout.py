@@ -15,15 +15,19 @@ from typing import Any
 from cluster.contract import Executor, Fault, Outcome, Resources, Unit
 from cluster.progress import Progress
 from evals.content import Digests, record_key, task_digest
+from evals.merges import together
 from evals.models import Model
 from evals.record import Record, from_dict
 from evals.setting import Setting
 from evals.store import RecordStore
 from evals.task import Task
 from evals.units import answer_unit, check_unit, resources, score_unit
+from pipeline.machine import available_memory_bytes, cores
 
 #: A part of a task has at least so many documents: below, starting on it costs more than it saves.
 _LEAST_ITEMS = 64
+#: One part in so many of a worker's memory may hold merged models that wait to be scored.
+_SHARE = 4
 #: Parts are made so that each worker gets about so many.
 _PARTS_A_WORKER = 4
 
@@ -61,6 +65,11 @@ class _Cell:
     task: Task
     digest: str
 
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.model.label} on {self.task.suite}/{self.task.name}"
+
 
 def evaluate(
     pairs: Sequence[tuple[Model, Task]],
@@ -87,6 +96,7 @@ def evaluate(
     digests.save()  # before the work, so that a run that is ended need not read all weights again
     if todo:
         with executor() as running:
+            todo = _grouped(todo, running.workers)
             needs = resources([cell.model for cell in todo.values()], setting, running.name)
             run = _Run(running, setting, needs, store, show_progress)
             for cell, outcome in run.scores(list(todo.values())):
@@ -104,6 +114,15 @@ def evaluate(
     return Evaluation(tuple(records), tuple(failed), reused, labels)
 
 
+def _grouped(cells: Mapping[str, _Cell], workers: int) -> dict[str, _Cell]:
+    """The cells, merges over common experts in groups: as many as workers, and none too large for one."""
+    models = list({cell.model.digest: cell.model for cell in cells.values()}.values())
+    # Workers on other machines are taken to have as much memory as those on this one.
+    held_bytes = available_memory_bytes() // (_SHARE * min(workers, cores()))
+    found = {model.digest: model for model in together(models, workers, held_bytes)}
+    return {key: replace(cell, model=found[cell.model.digest]) for key, cell in cells.items()}
+
+
 def _cells(pairs: Sequence[tuple[Model, Task]], setting: Setting, digests: Digests) -> list[_Cell]:
     """Every score asked for, with its key. A task is digested once, however many models take it."""
     known: dict[int, str] = {}
@@ -115,6 +134,23 @@ def _cells(pairs: Sequence[tuple[Model, Task]], setting: Setting, digests: Diges
         key = record_key(model.digest, task, digest, setting.items(task), setting.dtype)
         cells.append(_Cell(key, model, task, digest))
     return cells
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A unit of work: a cell, or one part of it."""
+
+    cell: _Cell
+    part: int
+    parts: int
+    items: int
+
+    @property
+    def name(self) -> str:
+        """What people, and executors, call it."""
+        return (
+            self.cell.name if self.parts == 1 else f"{self.cell.name}, part {self.part + 1} of {self.parts}"
+        )
 
 
 @dataclass
@@ -132,37 +168,34 @@ class _Run:
         """Each cell with its record or fault, as they finish."""
         refused = self._check(cells)
         for cell in cells:
-            if _name(cell) in refused:
-                yield cell, refused[_name(cell)]
-        sound = [cell for cell in cells if _name(cell) not in refused]
-        items = {cell.key: self._items(cell) for cell in sound}
-        parts = {key: self._parts(count, sum(items.values())) for key, count in items.items()}
-        by_key = {cell.key: cell for cell in sound}
+            if _check_name(cell) in refused:
+                yield cell, refused[_check_name(cell)]
+        answers = self._cut([cell for cell in cells if _check_name(cell) not in refused])
         broken: set[str] = set()
-        with Progress(sum(items.values()), "evaluating", enabled=self.show, unit="items") as progress:
-            for outcome in self.executor.run(self._answers(sound, parts)):
-                key = outcome.unit_id.partition("/")[0]
-                progress.advance(items[key] // parts[key], units=1)
+        with Progress(
+            sum(one.items for one in answers.values()),
+            "evaluating",
+            enabled=self.show,
+            unit="items",
+            done=sum(one.items for one in answers.values() if self._kept(one)),
+        ) as progress:
+            units = (self._unit(one) for one in answers.values() if not self._kept(one))
+            for outcome in self.executor.run(units):
+                one = answers[outcome.unit_id]
+                progress.advance(one.items, units=1)
                 if outcome.value is None:
-                    if key not in broken:
-                        yield by_key[key], _fault(outcome)
-                    broken.add(key)
-                elif parts[key] == 1:
-                    yield by_key[key], from_dict(outcome.value, by_key[key].task.where)
+                    if one.cell.key not in broken:
+                        yield one.cell, _fault(outcome)
+                    broken.add(one.cell.key)
+                elif one.parts == 1:
+                    yield one.cell, from_dict(outcome.value, one.cell.task.where)
                 else:
-                    self.store.put_part(self._part_name(outcome.unit_id), outcome.value)
-        cut = [cell for cell in sound if parts[cell.key] > 1 and cell.key not in broken]
-        for outcome in self.executor.run(self._together(cut, parts)):
-            cell = by_key[outcome.unit_id]
-            yield (
-                cell,
-                _fault(outcome) if outcome.value is None else from_dict(outcome.value, cell.task.where),
-            )
-            self.store.drop_parts(cell.key)
+                    self.store.put_part(self._part_name(one), outcome.value)
+        yield from self._together([one for one in answers.values() if one.cell.key not in broken])
 
     def _check(self, cells: Sequence[_Cell]) -> dict[str, Fault]:
         """Have workers load every task, before any model; name of each one that is refused -> why."""
-        tasks = {_name(cell): cell.task for cell in cells}
+        tasks = {_check_name(cell): cell.task for cell in cells}
         units = (
             check_unit(name, task, number % self.executor.workers, self.needs)
             for number, (name, task) in enumerate(tasks.items())
@@ -179,41 +212,57 @@ class _Run:
 
     def _items(self, cell: _Cell) -> int:
         """Documents that are scored."""
-        there = int(self._facts[_name(cell)]["items"])
+        there = int(self._facts[_check_name(cell)]["items"])
         limit = self.setting.items(cell.task)
         return there if limit is None else min(there, limit)
 
-    def _parts(self, items: int, all_items: int) -> int:
-        """Into how many parts a task of so many documents is cut. Batches of no fixed size cannot be cut."""
-        if not self.setting.batch_size.isdecimal():
-            return 1
-        wanted = max(_LEAST_ITEMS, all_items // (_PARTS_A_WORKER * self.executor.workers))
-        return max(1, items // wanted)
-
-    def _answers(self, cells: Sequence[_Cell], parts: Mapping[str, int]) -> Iterator[Unit]:
-        """Units for everything that is not answered yet, model by model."""
+    def _cut(self, cells: Sequence[_Cell]) -> dict[str, _Answer]:
+        """Unit name -> what it answers, model by model. Batches of no fixed size cannot be cut."""
+        total = sum(self._items(cell) for cell in cells)
+        wanted = max(_LEAST_ITEMS, total // (_PARTS_A_WORKER * self.executor.workers))
+        found = {}
         for cell in cells:
-            count = parts[cell.key]
-            for part in range(count):
-                name = cell.key if count == 1 else f"{cell.key}/{part}/{count}"
-                if count > 1 and self.store.get_part(self._part_name(name)) is not None:
-                    continue
-                yield answer_unit(name, cell.model, cell.task, self.setting, self.needs, part, count)
+            items = self._items(cell)
+            parts = max(1, items // wanted) if self.setting.batch_size.isdecimal() else 1
+            edges = [items * part // parts for part in range(parts + 1)]
+            for part in range(parts):
+                one = _Answer(cell, part, parts, edges[part + 1] - edges[part])
+                found[one.name] = one
+        return found
 
-    def _together(self, cells: Sequence[_Cell], parts: Mapping[str, int]) -> Iterator[Unit]:
-        """Units that score the tasks all of whose parts are answered."""
-        for cell in cells:
-            count = parts[cell.key]
-            names = [self._part_name(f"{cell.key}/{part}/{count}") for part in range(count)]
-            answered = [part for name in names if (part := self.store.get_part(name)) is not None]
-            yield score_unit(cell.key, cell.model, cell.task, self.setting, self.needs, answered)
+    def _unit(self, one: _Answer) -> Unit:
+        model, task = one.cell.model, one.cell.task
+        return answer_unit(one.name, model, task, self.setting, self.needs, one.part, one.parts)
 
-    def _part_name(self, unit_id: str) -> str:
+    def _kept(self, one: _Answer) -> bool:
+        """Whether an earlier run answered this part of a task."""
+        return one.parts > 1 and self.store.get_part(self._part_name(one)) is not None
+
+    def _together(self, answers: Sequence[_Answer]) -> Iterator[tuple[_Cell, Record | Fault]]:
+        """Score the tasks that were answered in parts."""
+        cut: dict[str, list[_Answer]] = {}
+        for one in answers:
+            if one.parts > 1:
+                cut.setdefault(one.cell.name, []).append(one)
+        for outcome in self.executor.run(self._score_unit(name, parts) for name, parts in cut.items()):
+            cell = cut[outcome.unit_id][0].cell
+            yield (
+                cell,
+                _fault(outcome) if outcome.value is None else from_dict(outcome.value, cell.task.where),
+            )
+            self.store.drop_parts(cell.key)
+
+    def _score_unit(self, name: str, answers: Sequence[_Answer]) -> Unit:
+        cell = answers[0].cell
+        kept = [part for one in answers if (part := self.store.get_part(self._part_name(one))) is not None]
+        return score_unit(name, cell.model, cell.task, self.setting, self.needs, kept)
+
+    def _part_name(self, one: _Answer) -> str:
         """What a part's answers are kept under: how tasks are cut depends on the batch size too."""
-        return f"{unit_id.replace('/', '-')}-{self.setting.batch_size}"
+        return f"{one.cell.key}-{one.part}-{one.parts}-{self.setting.batch_size}"
 
 
-def _name(cell: _Cell) -> str:
+def _check_name(cell: _Cell) -> str:
     """The name of a task's check: tasks that ask the same with as many shots are checked once."""
     return f"check/{cell.digest}/{cell.task.shots}"
 

@@ -14,6 +14,7 @@ from cluster.local import LocalExecutor
 from cluster.on_ray import RayExecutor
 from evals.content import Digests
 from evals.fanout import Evaluation, evaluate
+from evals.harness import evaluate_model
 from evals.models import Model, describe_model
 from evals.record import Record, read_jsonl, read_parquet
 from evals.setting import Setting
@@ -143,7 +144,7 @@ class Cut(InlineExecutor):
 
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
         for number, outcome in enumerate(super().run(units)):
-            if outcome.unit_id != CHECK and number >= self.after:
+            if not outcome.unit_id.startswith(CHECK) and number >= self.after:
                 raise KeyboardInterrupt
             yield outcome
 
@@ -182,6 +183,32 @@ def test_a_wrong_task_costs_its_own_scores_only(own: Path, tasks: tuple[Task, ..
     assert [one.task for one in found.failures] == ["bad", "empty"]
     assert "lm-eval cannot load" in found.failures[0].reason and "gone" in found.failures[0].reason
     assert "none.jsonl" in found.failures[1].reason
+
+
+def test_parts_of_tasks_survive_an_interruption(
+    own: Path, tasks: tuple[Task, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks cut into parts give the records of whole tasks; parts that were answered are not asked again."""
+    monkeypatch.setattr("evals.fanout._LEAST_ITEMS", 1)
+    setting = Setting(batch_size="2")
+    asked = pairs([own / "base"], tasks)
+    whole = [record for model, task in asked for record in evaluate_model(model, [task], setting)]
+
+    class Cut(InlineExecutor):
+        def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
+            for outcome in super().run(units):
+                if outcome.unit_id.endswith("shots, part 1 of 2"):
+                    raise KeyboardInterrupt
+                yield outcome
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(asked, Cut, tmp_path / "out", setting)
+    found, ran = run(asked, tmp_path / "out", setting)
+    assert ran == ["base on toy/shots, part 1 of 2", "base on toy/shots, part 2 of 2", *(
+        f"base on toy/{name}" for name in ("pick", "shots")
+    )]  # fmt: skip
+    assert plain(found.records) == plain(whole)
+    assert not list((tmp_path / "out" / "parts").iterdir())
 
 
 def test_worker_processes_give_the_same_records(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:
