@@ -178,6 +178,8 @@ def _setting(
             "not a batch size", where="--batch-size", expected="1, 2, ... or auto", found=batch_size
         )
     chosen = device if device == "cuda" and address is not None else choose_device(device)
+    if address is not None and (device, chosen) == ("auto", "cpu"):
+        click.echo("models run on CPUs: this machine has no GPU; --device cuda takes the cluster's", err=True)
     if devices > 1 and chosen != "cuda":
         raise InputError("several GPUs a model, but no GPU", where="--gpus-per-model", found=str(devices))
     return Setting.on(chosen, dtype, limit=limit, batch_size=batch_size, devices=devices)

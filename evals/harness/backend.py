@@ -143,6 +143,21 @@ def _unloadable(model: Model, found: str) -> CheckpointError:
     )
 
 
+def ask(lm: Any, kind: str, requests: Sequence[Any], label: str) -> list[Any]:
+    """The model's answers to requests of one kind. CheckpointError: the tokenizer is not the model's."""
+    try:
+        answers: list[Any] = getattr(lm, kind)(requests)
+    except IndexError as error:  # a token without a row in the embedding matrix
+        rows = lm.model.get_input_embeddings().num_embeddings
+        raise CheckpointError(
+            "the tokenizer gives tokens that the model does not have",
+            where=label,
+            found=f"{len(lm.tokenizer)} tokens for {rows} embeddings",
+            hint="put the tokenizer files of the model's own base into its directory",
+        ) from error
+    return answers
+
+
 def _tokenizer(model: Model, place: str) -> Any:
     """The tokenizer beside the weights. CheckpointError when there is none that transformers can read."""
     from transformers import AutoTokenizer

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from evals.content import Digests, task_digest
+from evals.harness.backend import ask
 from evals.harness.baselines import Guesser, answerable
 from evals.harness.parts import Answers, Replay, forget_requests, joined, requests_of, share
 from evals.harness.quiet import quiet
@@ -87,7 +88,7 @@ def score_part(model: Model, task: Task, setting: Setting, part: int, parts: int
         for kind, asked in requests.items():
             own = share(lm, kind, asked, part, parts)
             mine = [asked[position] for position in own]
-            given = getattr(lm, kind)(mine) if mine else []
+            given = ask(lm, kind, mine, model.label) if mine else []
             answers[kind] = dict(zip(own, given, strict=True))
             truncated |= {one.doc_id for one in mine if _too_long(lm, one.args)}
     return Part(answers, frozenset(truncated), time.monotonic() - started)

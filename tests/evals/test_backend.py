@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -107,6 +108,19 @@ def test_requests_are_let_go(home: Path, suite: Suite) -> None:
     for task in (suite.tasks[0], suite.tasks[2]):
         evaluate_model(home / "base", [task], Setting(limit=2))
         assert not load_task(task, task_digest(task, Digests())).instances
+
+
+def test_a_tokenizer_of_another_model_is_named(own: Path, suite: Suite) -> None:
+    """Tokens beyond the embedding matrix are a CheckpointError that counts both."""
+    config = json.loads((own / "config.json").read_text())
+    weights = load_file(own / "model.safetensors")
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        weights[name] = weights[name][:6].clone()
+    save_file(weights, own / "model.safetensors", metadata={"format": "pt"})
+    (own / "config.json").write_text(json.dumps({**config, "vocab_size": 6}))
+    with pytest.raises(CheckpointError, match="tokenizer") as caught:
+        evaluate_model(own, [suite.tasks[0]], Setting())
+    assert "64 tokens for 6 embeddings" in caught.value.found
 
 
 def test_one_model_is_kept_and_serves_every_task(
