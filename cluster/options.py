@@ -45,11 +45,13 @@ def start_executor(
     *,
     here: int,
     kind: Literal["thread", "process"] = "thread",
+    memory_bytes: int | None = None,
 ) -> Executor:
     """The executor that the options mean: `here` workers on this machine unless told otherwise.
 
-    `kind` says what a local worker is. Without an address Ray is started on this machine alone and stopped
-    when the executor's context is left; a running cluster gives as many workers as it has CPUs.
+    `kind` says what a local worker is, `memory_bytes` (None: not counted) bounds what local units hold
+    together. Without an address Ray is started on this machine alone and stopped when the executor's context
+    is left; a running cluster gives as many workers as it has CPUs.
     """
     if uses_ray(executor, address):
         from cluster.on_ray import RayExecutor
@@ -57,4 +59,4 @@ def start_executor(
         return RayExecutor(address=address, workers=workers if address else workers or here)
     from cluster.local import LocalExecutor
 
-    return LocalExecutor(workers or here, kind=kind)
+    return LocalExecutor(workers or here, kind=kind, memory_bytes=memory_bytes)

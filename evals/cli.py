@@ -95,7 +95,7 @@ def eval_command(
     from evals.normalise import averages, normalise
     from evals.plot import check_plot, draw_scores
     from evals.table import as_json, grids, show
-    from pipeline.machine import cores
+    from pipeline.machine import available_memory_bytes, cores
 
     if plot is not None:
         check_plot(plot)
@@ -103,7 +103,8 @@ def eval_command(
     where = {name: options[name] for name in ("executor", "address", "workers")}
     uses_ray(options["executor"], options["address"])
     here = 1 if setting.device == "cuda" else cores()
-    start = partial(start_executor, **where, here=here, kind="process")
+    memory_bytes = available_memory_bytes()
+    start = partial(start_executor, **where, here=here, kind="process", memory_bytes=memory_bytes)
     digests = Digests(out / "digests.json")
     request = _request(models, suites, digests, options)
     evaluation = evaluate(

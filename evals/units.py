@@ -49,15 +49,17 @@ def resources(models: Sequence[Model], setting: Setting, executor: str) -> Resou
 
     Only Ray hands out GPUs; local workers share those they see.
     """
-    memory_bytes = max(_held_bytes(model) for model in models) + _WORKER_BYTES
+    # float32 may be twice the stored size; a fifth is for what loading needs for a moment.
+    grown = 2.2 if setting.dtype == "float32" else 1.2
+    memory_bytes = max(_held_bytes(model, grown) for model in models) + _WORKER_BYTES
     on_gpu = setting.device.startswith("cuda") and executor == "ray"
     return Resources(setting.threads, float(setting.devices) if on_gpu else 0.0, memory_bytes)
 
 
-def _held_bytes(model: Model) -> int:
+def _held_bytes(model: Model, grown: float) -> int:
     """The model in memory, and the merges of its group that wait for their turn."""
     waiting = model.weights_bytes * len(model.merge.plans) if model.merge is not None else 0
-    return int(1.2 * model.weights_bytes) + waiting
+    return int(grown * model.weights_bytes) + waiting
 
 
 def check(payload: Mapping[str, Any]) -> dict[str, Any]:
