@@ -49,7 +49,7 @@ def grids(
         for label in evaluation.labels:
             places = [(label, suite.name, task.name) for task in suite.tasks]
             texts = [FAILED if place in failed else scores.get(place, MISSING) for place in places]
-            rows.append((label, *texts))
+            rows += _row(label, texts)
         heads = ("model", *(f"{task.category}/{task.name}" for task in suite.tasks))
         found.append(_fitting(Grid(_title(suite), heads, tuple(rows))))
     models = [label for label in evaluation.labels if label not in guessers]
@@ -70,11 +70,15 @@ def _relative(suite: Suite, labels: Sequence[str], cells: Sequence[Relative]) ->
     rows = []
     for label in labels:
         there = [ratios.get((label, task.name)) for task in suite.tasks]
-        texts = (as_number(one.ratio, one.ratio_stderr) if one else MISSING for one in there)
-        rows.append((label, *texts))
+        rows += _row(label, [as_number(one.ratio, one.ratio_stderr) if one else MISSING for one in there])
     heads = ("model", *(f"{task.category}/{task.name}" for task in suite.tasks))
     title = f"{suite.name}: score / {_AGAINST[suite.role]}'s ± standard error"
     return _fitting(Grid(title, heads, tuple(rows)))
+
+
+def _row(label: str, texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """A row of a grid, or none: a model that was not asked anything has no place in it."""
+    return [(label, *texts)] if any(text != MISSING for text in texts) else []
 
 
 def _fitting(grid: Grid) -> Grid:
@@ -107,7 +111,7 @@ def _normalised(labels: Sequence[str], means: Sequence[Average]) -> Grid:
                 if mean
                 else [MISSING] * 2
             )
-        rows.append(tuple(row))
+        rows += _row(label, row[1:])
     title = f"normalised: mean inside each category, then over categories ({MISSING}: missing or undefined)"
     return Grid(title, tuple(heads), tuple(rows))
 
