@@ -28,7 +28,7 @@ format: setup
 	$(BIN)/ruff format .
 
 test: setup            ## the quick suite
-	$(BIN)/pytest -m 'not slow and not peers'
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow and not peers'
 
 test-all: setup        ## and the slow tests
 	$(BIN)/pytest -m 'not peers'
