@@ -5,8 +5,7 @@ Everything the user can get wrong is checked before the first expert starts. It 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 from cluster.contract import Executor, Outcome, Resources, Unit
 from cluster.progress import Progress
 from pipeline.checkpoint.index import read_directory
-from pipeline.errors import MergescaleError, UnitError
 from pipeline.machine import choose_device
 from pipeline.training.config import ExpertConfig, TrainConfig
 from pipeline.training.curves import CURVE, draw_losses
@@ -22,10 +20,9 @@ from pipeline.training.examples import read_examples, read_validation
 from pipeline.training.expert import expert_identity, finished, model_digest, train_unit
 from pipeline.training.memory import memory_bytes
 from pipeline.training.steplog import LOG, last_step, progress_file, read_log
+from pipeline.training.watch import Watch, failure
 from pipeline.training.zero import named_config, zero_config
 from pipeline.values import ModelRef
-
-_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -102,8 +99,8 @@ def run_training(
     total = sum(plan.steps.values())
     done = sum(plan.steps[name] for name in records)
     with Progress(total, "training", enabled=show_progress, unit="items", done=done) as progress:
-        watch = _Watch(plan, progress)
-        with watch:
+        steps = {name: plan.steps[name] for name in plan.units}
+        with Watch(steps, lambda name: _newest(plan.units[name]), progress) as watch:
             for outcome in executor.run(units):
                 name = outcome.unit_id.removeprefix("train/")
                 if outcome.value is None:
@@ -116,7 +113,7 @@ def run_training(
     if curves:
         draw_losses(curves, plan.config.out / CURVE)
     if failed:
-        raise _error(failed)
+        raise failure(failed, "experts could not be trained")
     return {expert.name: records[expert.name] for expert in plan.config.experts}
 
 
@@ -137,54 +134,7 @@ def describe_expert(name: str, record: Mapping[str, Any]) -> str:
     return line
 
 
-def _error(failed: Sequence[Outcome]) -> MergescaleError:
-    """What to raise for the experts that failed: the first one's own error where it is one of ours."""
-    first = failed[0].fault
-    if first is not None and isinstance(first.exception, MergescaleError):
-        return first.exception
-    names = ", ".join(outcome.unit_id for outcome in failed)
-    return UnitError(
-        f"{len(failed)} experts could not be trained",
-        where=names,
-        found=first.message if first is not None else "",
-        hint="run the same command again: experts that are finished are kept",
-    )
-
-
-class _Watch:
-    """Reads the step files of the experts being trained and advances the progress by what is new in them."""
-
-    def __init__(self, plan: TrainPlan, progress: Progress) -> None:
-        self._plan, self._progress = plan, progress
-        self._seen = dict.fromkeys(plan.units, 0)
-        self._lock, self._stop = threading.Lock(), threading.Event()
-        self._thread = threading.Thread(target=self._look, name="training-watch", daemon=True)
-
-    def __enter__(self) -> _Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def finish(self, name: str, line: str) -> None:
-        """The expert is done, whatever its step file says."""
-        with self._lock:
-            self._advance(name, self._plan.steps[name], finished=1)
-        self._progress.note(line)
-
-    def _look(self) -> None:
-        """Look at every step file once a second, until stopped."""
-        while not self._stop.wait(_LOOK_EVERY_S):
-            for name, unit in self._plan.units.items():
-                with self._lock:
-                    step = last_step(Path(unit.payload["out"]))
-                    if step is not None:
-                        self._advance(name, step.step)
-
-    def _advance(self, name: str, step: int, finished: int = 0) -> None:
-        """Count the steps that are new; an attempt that began again counts when it has caught up."""
-        if step > self._seen[name] or finished:
-            self._progress.advance(max(0, step - self._seen[name]), finished)
-            self._seen[name] = max(step, self._seen[name])
+def _newest(unit: Unit) -> int:
+    """The newest step of the expert that a unit trains, 0 before its first."""
+    step = last_step(Path(unit.payload["out"]))
+    return step.step if step is not None else 0

@@ -7,27 +7,26 @@ OUT/NAME/        a base
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.contract import Executor, Outcome, Resources, Unit
+from cluster.contract import Executor, Resources, Unit
 from cluster.progress import Progress
-from pipeline.errors import InputError, MergescaleError, UnitError
+from pipeline.errors import InputError
 from pipeline.training.examples import read_examples
 from pipeline.training.expert import finished
 from pipeline.training.scratch.base import BaseSources, base_identity, base_unit, steps_file
 from pipeline.training.scratch.corpus import tokenise
 from pipeline.training.scratch.settings import ScratchSettings
 from pipeline.training.scratch.tokenizer import make_tokenizer
+from pipeline.training.watch import Watch, failure
 
 #: Weight, gradient, two moments and a copy, in fp32; logits and activations of a batch beside them.
 _BYTES_PER_PARAMETER = 24
 _BYTES_PER_LOGIT = 16
 _FIXED_BYTES = 700 << 20
-_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,10 @@ def run_bases(
     order = sorted(plan.units.values(), key=lambda unit: -unit.resources.memory_bytes)
     done = sum(plan.steps[name] for name in records)
     total = sum(plan.steps.values())
+    steps = {name: plan.steps[name] for name in plan.units}
     with (
         Progress(total, "pretraining", enabled=show_progress, unit="items", done=done) as progress,
-        _Watch(plan, progress) as watch,
+        Watch(steps, lambda name: _last_step(plan.out / name), progress) as watch,
     ):
         for outcome in executor.run(order):
             name = outcome.unit_id.removeprefix("base/")
@@ -107,10 +107,9 @@ def run_bases(
                 failed.append(outcome)
                 continue
             records[name] = outcome.value
-            watch.finish(name)
-            progress.note(describe_base(name, outcome.value))
+            watch.finish(name, describe_base(name, outcome.value))
     if failed:
-        raise _error(failed)
+        raise failure(failed, "bases could not be made")
     return {name: records[name] for name in plan.steps}
 
 
@@ -123,53 +122,6 @@ def describe_base(name: str, record: Mapping[str, Any]) -> str:
     held_text = f", held-out perplexity {held:.1f}" if held is not None else ""
     size = f"{record['parameters'] / 1e6:.2f}M parameters, {record['tokens_read'] / 1e6:.2f}M tokens"
     return f"{name}: {size}, {losses}{held_text}, {record['elapsed_s']:.0f} s"
-
-
-def _error(failed: Sequence[Outcome]) -> MergescaleError:
-    """What to raise for the bases that failed: the first one's own error where it is one of ours."""
-    first = failed[0].fault
-    if first is not None and isinstance(first.exception, MergescaleError):
-        return first.exception
-    return UnitError(
-        f"{len(failed)} bases could not be made",
-        where=", ".join(outcome.unit_id for outcome in failed),
-        found=first.message if first is not None else "",
-        hint="run the same command again: it goes on where it stopped",
-    )
-
-
-class _Watch:
-    """Reads how far each base is, once a second, and advances the progress by what is new."""
-
-    def __init__(self, plan: BasesPlan, progress: Progress) -> None:
-        self._plan, self._progress = plan, progress
-        self._seen = dict.fromkeys(plan.units, 0)
-        self._lock, self._stop = threading.Lock(), threading.Event()
-        self._thread = threading.Thread(target=self._look, name="pretraining-watch", daemon=True)
-
-    def __enter__(self) -> _Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def finish(self, name: str) -> None:
-        """The base is done, whatever its file says."""
-        self._advance(name, self._plan.steps[name], finished=1)
-
-    def _look(self) -> None:
-        while not self._stop.wait(_LOOK_EVERY_S):
-            for name in self._seen:
-                self._advance(name, _last_step(self._plan.out / name))
-
-    def _advance(self, name: str, step: int, finished: int = 0) -> None:
-        with self._lock:
-            new = max(0, step - self._seen[name])
-            self._seen[name] += new
-        if new or finished:
-            self._progress.advance(new, finished)
 
 
 def _last_step(out: Path) -> int:

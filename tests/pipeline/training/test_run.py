@@ -13,6 +13,7 @@ from cluster.contract import Fault, Outcome, Unit
 from pipeline.checkpoint.index import read_directory
 from pipeline.errors import CheckpointError, InputError, OutputError, RunError, UnitError
 from pipeline.training import run as room
+from pipeline.training import watch
 from pipeline.training.config import load_train_config
 from pipeline.training.curves import CURVE
 from pipeline.training.examples import Example
@@ -158,7 +159,7 @@ def test_steps_are_shown_while_an_expert_trains(
         (tmp_path / "seen").touch()
 
     monkeypatch.setattr(room.Progress, "advance", spy)
-    monkeypatch.setattr(room, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(watch, "_LOOK_EVERY_S", 0.01)
     executor = Reporting()
     executor.seen = tmp_path / "seen"
     run_training(plan, executor)

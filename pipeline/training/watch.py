@@ -1,0 +1,72 @@
+"""How far models in training are: their steps, read from files once a second, and what failed.
+
+Workers write steps where the driver can read them; nothing here trains.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from cluster.contract import Outcome
+from cluster.progress import Progress
+from pipeline.errors import MergescaleError, UnitError
+
+_LOOK_EVERY_S = 1.0
+
+
+class Watch:
+    """While its context is open, advances a progress by the steps that are new.
+
+    steps: name -> steps of the whole training, of every model that is being trained.  last_step: name -> the
+    newest step, 0 before the first.
+    """
+
+    def __init__(self, steps: Mapping[str, int], last_step: Callable[[str], int], progress: Progress) -> None:
+        self._steps, self._last_step, self._progress = steps, last_step, progress
+        self._seen = dict.fromkeys(steps, 0)
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._look, name="training-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def finish(self, name: str, line: str) -> None:
+        """The model is done, whatever its file says; `line` is what to tell people."""
+        self._advance(name, self._steps[name], finished=1)
+        self._progress.note(line)
+
+    def _look(self) -> None:
+        while not self._stop.wait(_LOOK_EVERY_S):
+            for name in self._steps:
+                self._advance(name, self._last_step(name))
+
+    def _advance(self, name: str, step: int, finished: int = 0) -> None:
+        """Count the steps that are new; an attempt that began again counts when it has caught up."""
+        with self._lock:
+            new = max(0, step - self._seen[name])
+            self._seen[name] += new
+        if new or finished:
+            self._progress.advance(new, finished)
+
+
+def failure(failed: Sequence[Outcome], what: str) -> MergescaleError:
+    """What to raise for models that failed: the first one's own error where it is one of ours."""
+    first = failed[0].fault
+    if first is not None and isinstance(first.exception, MergescaleError):
+        return first.exception
+    return UnitError(
+        f"{len(failed)} {what}",
+        where=", ".join(outcome.unit_id for outcome in failed),
+        found=first.message if first is not None else "",
+        hint="run the same command again: it goes on where it stopped",
+    )
