@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evals.content import Digests
 from evals.family.config import BaseConfig, FamilyConfig
@@ -57,7 +57,7 @@ def build_family(
     scores that are missing, and experts that did not pass.
     """
     suites = load_suites(config, data_dir, skip_missing, work)
-    data = _data(config, suites[0])
+    data = _data(config, suites[0], work)
     checks = [make_check(task, data.validation[task.category, task.name]) for task in suites[0].tasks]
     bases = make_bases(config, work)
     untrained = make_experts(config, bases, data, work)
@@ -90,11 +90,15 @@ def load_suites(config: FamilyConfig, data_dir: Path | None, skip_missing: bool,
     return found
 
 
-def _data(config: FamilyConfig, suite: Suite) -> FamilyData:
+def _data(config: FamilyConfig, suite: Suite, work: Work) -> FamilyData:
     """The training and validation rows of the held-in suite."""
     from evals.harness import write_examples
 
-    return prepare_rows(suite, config.out / "data", config.validation, write_examples)
+    def write(suite: Suite, out: Path, *, split: Literal["train", "validation"], limit: int) -> Any:
+        work.report(f"rendering the {split} rows of {len(suite.tasks)} tasks")
+        return write_examples(suite, out, split=split, limit=limit)
+
+    return prepare_rows(suite, config.out / "data", config.validation, write)
 
 
 def _members(
