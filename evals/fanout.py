@@ -17,7 +17,7 @@ from cluster.progress import Progress
 from evals.content import Digests, record_key, task_digest
 from evals.merges import together
 from evals.models import Model
-from evals.record import Record, from_dict
+from evals.record import Record, from_dict, names_of
 from evals.setting import Setting
 from evals.store import RecordStore
 from evals.task import Task
@@ -58,17 +58,13 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class _Cell:
-    """One score that was asked for."""
+    """One score that was asked for. `name`: what people call it, of no other key."""
 
     key: str
+    name: str
     model: Model
     task: Task
     digest: str
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        return f"{self.model.label} on {self.task.suite}/{self.task.name}"
 
 
 def evaluate(
@@ -126,13 +122,17 @@ def _grouped(cells: Mapping[str, _Cell], workers: int) -> dict[str, _Cell]:
 def _cells(pairs: Sequence[tuple[Model, Task]], setting: Setting, digests: Digests) -> list[_Cell]:
     """Every score asked for, with its key. A task is digested once, however many models take it."""
     known: dict[int, str] = {}
+    keys: dict[str, str] = {}
     cells = []
     for model, task in pairs:
         if id(task) not in known:
             known[id(task)] = task_digest(task, digests)
         digest = known[id(task)]
         key = record_key(model.digest, task, digest, setting.items(task), setting.dtype)
-        cells.append(_Cell(key, model, task, digest))
+        name = f"{model.label} on {task.suite}/{task.name}"
+        if keys.setdefault(name, key) != key:  # directories of one name, say
+            name += f" ({key})"
+        cells.append(_Cell(key, name, model, task, digest))
     return cells
 
 
@@ -171,16 +171,11 @@ class _Run:
             if _check_name(cell) in refused:
                 yield cell, refused[_check_name(cell)]
         answers = self._cut([cell for cell in cells if _check_name(cell) not in refused])
+        todo = [one for one in answers.values() if not self._kept(one)]
+        total, left = (sum(one.items for one in some) for some in (answers.values(), todo))
         broken: set[str] = set()
-        with Progress(
-            sum(one.items for one in answers.values()),
-            "evaluating",
-            enabled=self.show,
-            unit="items",
-            done=sum(one.items for one in answers.values() if self._kept(one)),
-        ) as progress:
-            units = (self._unit(one) for one in answers.values() if not self._kept(one))
-            for outcome in self.executor.run(units):
+        with Progress(total, "evaluating", enabled=self.show, unit="items", done=total - left) as progress:
+            for outcome in self.executor.run(self._unit(one) for one in todo):
                 one = answers[outcome.unit_id]
                 progress.advance(one.items, units=1)
                 if outcome.value is None:
@@ -273,21 +268,7 @@ def _fault(outcome: Outcome) -> Fault:
 
 def _stamped(record: Record, cell: _Cell) -> Record:
     """A stored score under the names of this request: they are no part of the key and may have changed."""
-    model, task = cell.model, cell.task
-    return replace(
-        record,
-        model=model.path,
-        label=model.label,
-        base=model.base,
-        method=model.method,
-        suite=task.suite,
-        role=task.role,
-        category=task.category,
-        task=task.name,
-        task_version=task.version,
-        higher_is_better=task.higher_is_better,
-        chance=task.chance,
-    )
+    return replace(record, **names_of(cell.model, cell.task))
 
 
 def _failure(cell: _Cell, reason: str) -> Failure:

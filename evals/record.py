@@ -10,10 +10,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pipeline.checkpoint.files import atomic_write
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from evals.models import Model
+    from evals.task import Task
 
 #: Version of the record's fields and meaning; part of every cache key.
 SCHEMA = 1
@@ -73,6 +77,26 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as JSON and Parquet take them."""
         return {**asdict(self), "items": list(self.items)}
+
+
+def names_of(model: Model, task: Task) -> dict[str, Any]:
+    """The fields of a record that say what model and task are called, where they belong and how to read them.
+
+    They are no part of a score's key: a stored score is given those of the request it serves.
+    """
+    return {
+        "model": model.path,
+        "label": model.label,
+        "base": model.base,
+        "method": model.method,
+        "suite": task.suite,
+        "role": task.role,
+        "category": task.category,
+        "task": task.name,
+        "task_version": task.version,
+        "higher_is_better": task.higher_is_better,
+        "chance": task.chance,
+    }
 
 
 def from_dict(values: Mapping[str, Any], where: str = "") -> Record:

@@ -24,7 +24,7 @@ from evals.harness.parts import Answers, Replay, forget_requests, joined, reques
 from evals.harness.quiet import quiet
 from evals.harness.tasks import load_task
 from evals.models import Model, describe_model
-from evals.record import Record
+from evals.record import Record, names_of
 from evals.setting import Setting
 from evals.stderr import bootstrap_stderr, mean_stderr
 from evals.task import Task
@@ -111,22 +111,12 @@ def score_together(model: Model, task: Task, setting: Setting, parts: Sequence[P
     scores = [one[task.metric] for one in sorted(samples, key=_document) if task.metric in one]
     items, stderr = _items(scores, value, loaded.aggregation().get(task.metric))
     return Record(
-        model=model.path,
+        **names_of(model, task),
         model_digest=model.digest,
-        label=model.label,
-        base=model.base,
-        method=model.method,
-        suite=task.suite,
-        role=task.role,
-        category=task.category,
-        task=task.name,
-        task_version=task.version,
         task_digest=digest,
         shots=task.shots,
         limit=setting.items(task),
         metric=task.metric if task.filter == "none" else name,
-        higher_is_better=task.higher_is_better,
-        chance=task.chance,
         value=value,
         stderr=stderr,
         n=len(scores),

@@ -109,6 +109,15 @@ def test_a_moved_model_keeps_its_scores_under_its_new_name(
     assert one.items == first.records[0].items
 
 
+def test_models_of_one_name_each_have_their_score(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:
+    """Two models that people call the same are two units of work: neither score is lost."""
+    shutil.copytree(own / "expert", own / "other" / "base")
+    found, ran = run(pairs([own / "base", own / "other" / "base"], tasks[:1]), tmp_path / "out", Setting())
+    assert len(set(ran)) == 2 and not found.failures
+    assert [one.model for one in found.records] == [str(own / "base"), str(own / "other" / "base")]
+    assert found.records[0].items != found.records[1].items
+
+
 def test_one_question_asked_twice_runs_once(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:
     """The same model and task under two names is one unit of work and two records."""
     asked = pairs([own / "base"], [tasks[0], replace(tasks[0], name="twin")])
