@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from pipeline.checkpoint.commit import check_replaceable
+from pipeline.checkpoint.files import free_bytes
 from pipeline.checkpoint.manifest import MANIFEST_NAME, InputFile, Manifest, read_manifest
 from pipeline.errors import OutputError
 from pipeline.plan.plan import MergePlan
@@ -187,7 +187,7 @@ def _enough_room(plan: MergePlan, out: Path) -> None:
     parent = next(path for path in out.parents if path.exists())
     held = work_directory(out).glob("model-*/*.safetensors")
     needed = sum(shard.size_bytes for shard in plan.shards) - sum(path.stat().st_size for path in held)
-    free = shutil.disk_usage(parent).free
+    free = free_bytes(parent)
     if needed > free:
         raise OutputError(
             "the merged model does not fit on the disk",

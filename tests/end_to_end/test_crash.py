@@ -153,8 +153,7 @@ def test_a_disk_too_small_is_noticed_before_work(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Free space below the model's size is an error before anything is made."""
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10))
+    monkeypatch.setattr("pipeline.output.free_bytes", lambda path: 10)
     with pytest.raises(OutputError, match="does not fit"):
         run(config, tmp_path / "out")
     assert not (tmp_path / "out").exists() and not work_directory(tmp_path / "out").exists()
