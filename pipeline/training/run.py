@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cluster.contract import Executor, Outcome, Resources, Unit
-from cluster.progress import Progress
+from cluster.contract import Executor, Resources, Unit
 from pipeline.checkpoint.index import read_directory
 from pipeline.machine import choose_device
 from pipeline.training.config import ExpertConfig, TrainConfig
@@ -20,7 +19,7 @@ from pipeline.training.examples import read_examples, read_validation
 from pipeline.training.expert import expert_identity, finished, model_digest, train_unit
 from pipeline.training.memory import memory_bytes
 from pipeline.training.steplog import LOG, last_step, progress_file, read_log
-from pipeline.training.watch import Watch, failure
+from pipeline.training.watch import failure, run_watched
 from pipeline.training.zero import named_config, zero_config
 from pipeline.values import ModelRef
 
@@ -91,23 +90,19 @@ def run_training(
     All experts are tried, and the loss curves of the finished ones drawn into one picture. Raises the first
     one's own error, or UnitError; what was finished is kept.
     """
-    records = dict(plan.records)
-    failed: list[Outcome] = []
-    units = [_placed(unit, executor) for unit in plan.units.values()]
-    for unit in units:  # an interrupted run's steps would count as this one's
+    units = {name: _placed(unit, executor) for name, unit in plan.units.items()}
+    for unit in units.values():  # an interrupted run's steps would count as this one's
         progress_file(Path(unit.payload["out"])).unlink(missing_ok=True)
-    total = sum(plan.steps.values())
-    done = sum(plan.steps[name] for name in records)
-    with Progress(total, "training", enabled=show_progress, unit="items", done=done) as progress:
-        steps = {name: plan.steps[name] for name in plan.units}
-        with Watch(steps, lambda name: _newest(plan.units[name]), progress) as watch:
-            for outcome in executor.run(units):
-                name = outcome.unit_id.removeprefix("train/")
-                if outcome.value is None:
-                    failed.append(outcome)
-                    continue
-                records[name] = outcome.value
-                watch.finish(name, describe_expert(name, outcome.value))
+    trained, failed = run_watched(
+        units,
+        plan.steps,
+        executor,
+        last_step=lambda name: _newest(units[name]),
+        describe=describe_expert,
+        label="training",
+        show_progress=show_progress,
+    )
+    records = {**plan.records, **trained}
     places = {expert.name: plan.config.place(expert) for expert in plan.config.experts}
     curves = {name: read_log(place / LOG) for name, place in places.items() if name in records}
     if curves:

@@ -1,6 +1,6 @@
-"""How far models in training are: their steps, read from files once a second, and what failed.
+"""Training many models at once: run their units, show how far they are, say what failed.
 
-Workers write steps where the driver can read them; nothing here trains.
+Workers write steps to files, which are looked at once a second; nothing here knows what is trained.
 """
 
 from __future__ import annotations
@@ -8,16 +8,49 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from cluster.contract import Outcome
+from cluster.contract import Executor, Outcome, Unit
 from cluster.progress import Progress
 from pipeline.errors import MergescaleError, UnitError
 
 _LOOK_EVERY_S = 1.0
 
 
-class Watch:
+def run_watched(
+    units: Mapping[str, Unit],
+    steps: Mapping[str, int],
+    executor: Executor,
+    *,
+    last_step: Callable[[str], int],
+    describe: Callable[[str, Mapping[str, Any]], str],
+    label: str,
+    show_progress: bool,
+) -> tuple[dict[str, dict[str, Any]], list[Outcome]]:
+    """Train the model of every unit, in their order; (record by name, what failed).
+
+    steps: name -> steps of the whole training; names that have no unit were finished before. last_step: name
+    -> the newest step, 0 before the first. describe: one line about a finished model.
+    """
+    names = {unit.id: name for name, unit in units.items()}
+    records: dict[str, dict[str, Any]] = {}
+    failed: list[Outcome] = []
+    total, left = sum(steps.values()), sum(steps[name] for name in units)
+    with (
+        Progress(total, label, enabled=show_progress, unit="items", done=total - left) as progress,
+        _Watch({name: steps[name] for name in units}, last_step, progress) as watch,
+    ):
+        for outcome in executor.run(units.values()):
+            name = names[outcome.unit_id]
+            if outcome.value is None:
+                failed.append(outcome)
+                continue
+            records[name] = outcome.value
+            watch.finish(name, describe(name, outcome.value))
+    return records, failed
+
+
+class _Watch:
     """While its context is open, advances a progress by the steps that are new.
 
     steps: name -> steps of the whole training, of every model that is being trained.  last_step: name -> the

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from cluster.contract import Executor, Resources, Unit
-from cluster.progress import Progress
 from pipeline.errors import InputError
 from pipeline.training.examples import read_examples
 from pipeline.training.expert import finished
@@ -21,7 +20,7 @@ from pipeline.training.scratch.base import BaseSources, base_identity, base_unit
 from pipeline.training.scratch.corpus import tokenise
 from pipeline.training.scratch.settings import ScratchSettings
 from pipeline.training.scratch.tokenizer import make_tokenizer
-from pipeline.training.watch import Watch, failure
+from pipeline.training.watch import failure, run_watched
 
 #: Weight, gradient, two moments and a copy, in fp32; logits and activations of a batch beside them.
 _BYTES_PER_PARAMETER = 24
@@ -92,22 +91,17 @@ def run_bases(
     All bases are tried. Raises the first one's own error, or UnitError; what was finished is kept, and what
     was begun is gone on with by the next run.
     """
-    records, failed = dict(plan.records), []
-    order = sorted(plan.units.values(), key=lambda unit: -unit.resources.memory_bytes)
-    done = sum(plan.steps[name] for name in records)
-    total = sum(plan.steps.values())
-    steps = {name: plan.steps[name] for name in plan.units}
-    with (
-        Progress(total, "pretraining", enabled=show_progress, unit="items", done=done) as progress,
-        Watch(steps, lambda name: _last_step(plan.out / name), progress) as watch,
-    ):
-        for outcome in executor.run(order):
-            name = outcome.unit_id.removeprefix("base/")
-            if outcome.value is None:
-                failed.append(outcome)
-                continue
-            records[name] = outcome.value
-            watch.finish(name, describe_base(name, outcome.value))
+    order = sorted(plan.units, key=lambda name: -plan.units[name].resources.memory_bytes)
+    made, failed = run_watched(
+        {name: plan.units[name] for name in order},
+        plan.steps,
+        executor,
+        last_step=lambda name: _last_step(plan.out / name),
+        describe=describe_base,
+        label="pretraining",
+        show_progress=show_progress,
+    )
+    records = {**plan.records, **made}
     if failed:
         raise failure(failed, "bases could not be made")
     return {name: records[name] for name in plan.steps}

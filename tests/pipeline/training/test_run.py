@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cluster.contract import Fault, Outcome, Unit
+from cluster.progress import Progress
 from pipeline.checkpoint.index import read_directory
 from pipeline.errors import CheckpointError, InputError, OutputError, RunError, UnitError
 from pipeline.training import run as room
@@ -151,14 +152,14 @@ def test_steps_are_shown_while_an_expert_trains(
     progress_file(tmp_path / "experts/even").parent.mkdir()
     progress_file(tmp_path / "experts/even").write_text("left by an interrupted run")
     amounts: list[int] = []
-    advance = room.Progress.advance
+    advance = Progress.advance
 
-    def spy(self: room.Progress, amount: int, units: int = 1) -> None:
+    def spy(self: Progress, amount: int, units: int = 1) -> None:
         amounts.append(amount)
         advance(self, amount, units)
         (tmp_path / "seen").touch()
 
-    monkeypatch.setattr(room.Progress, "advance", spy)
+    monkeypatch.setattr(Progress, "advance", spy)
     monkeypatch.setattr(watch, "_LOOK_EVERY_S", 0.01)
     executor = Reporting()
     executor.seen = tmp_path / "seen"
