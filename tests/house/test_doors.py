@@ -69,6 +69,11 @@ DOORS: dict[str, tuple[str, ...]] = {
     "evals.material": ("pipeline.errors", "pipeline.checkpoint"),
     "evals.demo": ("evals", "pipeline", "cluster.contract"),
     "evals.family": ("evals", "pipeline", "cluster.contract"),
+    "evals.studies": ("evals", "pipeline", "cluster.contract", "cluster.progress"),
+    "evals.studies.config": ("evals.family", "evals.strict", "evals.suites", "evals.task", "pipeline"),
+    "evals.studies.grid": ("evals.studies.config",),
+    "evals.studies.tables": (),
+    "evals.studies.report": ("evals.studies.tables", "pipeline.checkpoint", "pipeline.errors"),
 }  # fmt: skip
 #: Command-line modules may import their own wing and the wings left of it; nothing imports them but the front
 # door.
@@ -80,6 +85,7 @@ CLIS = {
     "evals.examples_cli": ("evals", "pipeline", "cluster"),
     "evals.demo.cli": ("evals", "pipeline", "cluster"),
     "evals.family.cli": ("evals", "pipeline", "cluster"),
+    "evals.studies.cli": ("evals", "pipeline", "cluster"),
     "evals.app": ("evals", "pipeline", "cluster"),
     "evals.__main__": ("evals.app",),
 }
@@ -91,7 +97,7 @@ FENCED = {
     "evals.material.smollm2"),
     "transformers": ("pipeline.training", "evals.harness", "evals.material.smollm2"),
     "gguf": ("evals.material.smollm2",),
-    "matplotlib": ("evals.plot", "pipeline.training.curves"),
+    "matplotlib": ("evals.plot", "evals.studies.report", "pipeline.training.curves"),
     "click": (*CLIS, "cluster.options"),
     "deepspeed": (),
     "peft": (),

@@ -1,0 +1,173 @@
+"""What goes into a study's tables and what comes out: plain frozen values, nothing computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["base", "expert", "multitask", "merge"]
+Role = Literal["held-in", "held-out"]
+Verdict = Literal["supported", "not supported", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model of the study. size, quality, base: of the base it comes from.  parameters: how many it has.
+
+    method: "" unless it is a merge.  count: experts that were merged, 0 unless it is a merge.
+    experts: their held-in categories; of an expert its own; of a base none; of a multitask model all.
+    seed: that picked them, 0 where none did.
+    """
+
+    base: str
+    size: str
+    quality: str
+    parameters: int
+    kind: Kind
+    method: str = ""
+    count: int = 0
+    seed: int = 0
+    experts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """A task of the study. chance: score of blind guessing, None if there is none."""
+
+    role: Role
+    suite: str
+    category: str
+    task: str
+    metric: str
+    higher_is_better: bool
+    chance: float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One subject on one question. id: the record's name in the store.  items: score of each item, or ().
+
+    value None: it is missing, and `why` says so in one line; id is then "".
+    """
+
+    id: str
+    subject: Subject
+    question: Question
+    value: float | None
+    stderr: float | None = None
+    n: int = 0
+    items: tuple[float, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its uncertainty. spread: sample standard deviation over seeds, None with fewer than two.
+
+    low, high: 95% interval of the bootstrap, None where there is nothing to draw from.
+    """
+
+    value: float
+    spread: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A table's cell: subjects alike but for their seed, averaged inside categories, over them, over seeds.
+
+    subject: the group, with seed 0 and no experts.  raw: mean score.  ratio: over the reference (held-in: the
+    category's expert, held-out: the base).  corrected: the same above chance.  Each None where anything it
+    needs is missing or undefined; `holes` then names it: "task: why".
+    by_category: category -> ratio.  by_seed: seed -> ratio.  records: ids of all it was computed from.
+    """
+
+    subject: Subject
+    role: Role
+    raw: Estimate | None
+    ratio: Estimate | None
+    corrected: Estimate | None
+    by_category: Mapping[str, float | None]
+    by_seed: Mapping[int, float | None]
+    records: tuple[str, ...]
+    holes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One of the paper's claims, tested on these scores.
+
+    test: what was computed, in a sentence.  effect: the figure with its 95% interval and what it is a
+    difference of.  p: of the named test, None where it has none.  paper: the paper's own figure, in words.
+    rows: the figures behind it, (what, effect) pairs.
+    """
+
+    number: int
+    claim: str
+    test: str
+    effect: Estimate | None
+    unit: str
+    p: float | None
+    verdict: Verdict
+    why: str
+    paper: str
+    rows: tuple[tuple[str, Estimate | None], ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A figure of the scaling law's curve. observed None: not run.  held: it was kept out of the fit."""
+
+    size: str
+    parameters: float
+    count: int
+    observed: float | None
+    predicted: float
+    low: float | None
+    high: float | None
+    held: bool
+
+
+@dataclass(frozen=True)
+class Fit:
+    """score(N, k) = S_inf(N) + A(N) / (k + b) for one quality and method (arXiv 2509.24244).
+
+    limit, amplitude: size -> S_inf(N), A(N).  offset: b.  points: those of the fit, those that test it, and
+    predictions for what was not run.  why: where nothing could be fitted, the reason; all else is then empty.
+    """
+
+    quality: str
+    method: str
+    role: Role
+    limit: Mapping[str, Estimate]
+    amplitude: Mapping[str, Estimate]
+    offset: Estimate | None
+    rmse: float | None
+    points: tuple[Point, ...]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one kind of work took over the whole study. kind: "load", "merge", "score"; size: of the base."""
+
+    kind: str
+    size: str
+    units: int
+    seconds: float
+    read_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Everything a report shows of a study's figures."""
+
+    questions: tuple[Question, ...]
+    scores: tuple[Score, ...]
+    summaries: tuple[Summary, ...]
+    findings: tuple[Finding, ...]
+    fits: tuple[Fit, ...]
+    costs: tuple[Cost, ...]
