@@ -64,8 +64,8 @@ class StudyConfig:
     categories: the held-in categories whose experts are merged, in the suite's order.
     counts: numbers of experts, rising.  seeds: each draws its own subset of experts, and reaches DARE.
     compare: which references are scored beside the base.  scored: held-in tasks of a merge: those whose
-    expert is in it, or all.  keep: write the merged models under OUT/merged too.  limit: items a task at most.
-    resamples: of the bootstrap.  data, skip_missing: as `evals.suites.locate_data` has them.
+    expert is in it, or all.  keep: write the merged models under OUT/merged too.  limit: items a task at
+    most.  resamples: of the bootstrap.  data, skip_missing: as `evals.suites.locate_data` has them.
     """
 
     file: Path
