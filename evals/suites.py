@@ -20,6 +20,7 @@ from pipeline.errors import ConfigError, InputError, near
 
 ROLES: tuple[Role, ...] = ("held-in", "held-out")
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SAY_WHERE = "say where the data lies with --data DIR"
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _own_start(suite: Suite, report: Callable[[str], None]) -> Path:
         from evals.material import prepare_material
 
         return prepare_material(suite.material, report=report).resolve()
-    return suite.file.parent / _expand(suite.data_dir, f"{suite.file}: data_dir")
+    return suite.file.parent / expand_env(suite.data_dir, f"{suite.file}: data_dir", _SAY_WHERE)
 
 
 def _located(task: Task, start: Path, *, stand_in: bool) -> Task:
@@ -157,7 +158,7 @@ def _located(task: Task, start: Path, *, stand_in: bool) -> Task:
         task = replace(task, definition=task.local.definition, data=task.local.data)
 
     def absolute(name: str) -> str:
-        return str((start / _expand(name, task.where)).resolve())
+        return str((start / expand_env(name, task.where, _SAY_WHERE)).resolve())
 
     named = str(task.definition.get("dataset_path", ""))
     if not task.data and (named in BUILDERS.values() or Path(named).is_dir()):
@@ -171,11 +172,14 @@ def _located(task: Task, start: Path, *, stand_in: bool) -> Task:
     return replace(task, data=data, local=None)
 
 
-def _expand(text: str, where: str) -> str:
-    """Text with each ${NAME} replaced by that environment variable."""
+def expand_env(text: str, where: str, instead: str = "") -> str:
+    """Text with each ${NAME} replaced by that environment variable.
+
+    ConfigError: one is not set; `where` and what can be done `instead` go into it.
+    """
     missing = [name for name in _ENV.findall(text) if name not in os.environ]
     if missing:
-        hint = f"set {missing[0]}, or say where the data lies with --data DIR"
+        hint = f"set {missing[0]}" + (f", or {instead}" if instead else "")
         raise ConfigError(
             f"the environment variable {missing[0]} is not set", where=where, found=text, hint=hint
         )

@@ -6,8 +6,16 @@ picks for more: so that a column differs from its neighbour by nothing but what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
+
+import xxhash
+
+from evals.studies.config import BaseMembers, MethodConfig, StudyConfig
+from evals.studies.methods import is_random, merge_config
+from pipeline.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -30,3 +38,88 @@ class Cell:
         """Its name in tables and records, of no other cell: "4m-weak/ties/4 experts/seed 1"."""
         tuned = "".join(f"/{name}={value}" for name, value in self.settings)
         return f"{self.base}/{self.method}/{self.count} experts/seed {self.seed}{tuned}"
+
+
+def subsets(
+    categories: Sequence[str], counts: Sequence[int], seeds: Sequence[int]
+) -> dict[tuple[int, int], tuple[str, ...]]:
+    """(count, seed) -> the categories that are merged, in the order of `categories`.
+
+    A seed sorts the categories by a hash of it and their names: for machines of all kinds the same, and a
+    category that is added or left out leaves the others' order alone.
+    """
+    found = {}
+    for seed in seeds:
+        drawn = sorted(categories, key=lambda name: xxhash.xxh3_128_hexdigest(f"{seed}/{name}".encode()))
+        for count in counts:
+            found[count, seed] = tuple(name for name in categories if name in drawn[:count])
+    return found
+
+
+def merges(config: StudyConfig) -> tuple[Cell, ...]:
+    """Every merge of the study, tuned settings still open: bases, methods, counts, seeds in the file's order.
+
+    Where all experts are merged by a method without randomness, seeds could not differ: it stands there once,
+    with the first.
+    """
+    picked = subsets(config.categories, config.counts, config.seeds)
+    return tuple(
+        Cell(base.name, method.name, count, seed, picked[count, seed])
+        for base in config.bases
+        for method in config.methods
+        for count in config.counts
+        for seed in (config.seeds if _differs(config, method, count) else config.seeds[:1])
+    )
+
+
+def _differs(config: StudyConfig, method: MethodConfig, count: int) -> bool:
+    """Whether seeds make different merges of so many experts."""
+    return count < len(config.categories) or is_random(method.merge_method)
+
+
+def tuning_cells(config: StudyConfig) -> tuple[Cell, ...]:
+    """Every merge that is tried on validation rows: each combination of values, for each base and count.
+
+    The experts are those that the tuning's seed picks. () where nothing is tuned.
+    """
+    if config.tuning is None:
+        return ()
+    seed = config.tuning.seed
+    picked = subsets(config.categories, config.counts, [seed])
+    return tuple(
+        with_settings(Cell(base.name, method.name, count, seed, picked[count, seed]), settings)
+        for base in config.bases
+        for method in config.methods
+        if method.tune
+        for count in config.counts
+        for settings in _combinations(method)
+    )
+
+
+def _combinations(method: MethodConfig) -> list[dict[str, Any]]:
+    """All combinations of a method's tuned values, the last parameter changing fastest."""
+    return [dict(zip(method.tune, values, strict=True)) for values in product(*method.tune.values())]
+
+
+def with_settings(cell: Cell, settings: Mapping[str, Any]) -> Cell:
+    """The same merge with these tuned parameters."""
+    return replace(cell, settings=tuple(sorted(settings.items())))
+
+
+def merge_config_dict(cell: Cell, base: BaseMembers, method: MethodConfig) -> dict[str, Any]:
+    """The cell's merge config, for `pipeline.config.load.parse_config`. Experts stand in the cell's order.
+
+    Tuned settings lie over the method's own parameters; a method that draws at random gets the cell's seed.
+    InputError: the base has no expert of a category; the reason is the study's.
+    """
+    absent = [name for name in cell.experts if name not in base.experts]
+    if absent:
+        raise InputError(
+            f"no {absent[0]} expert: {base.missing[absent[0]]}",
+            where=cell.label,
+            expected=", ".join(cell.experts),
+            found=", ".join(base.experts) or "none",
+        )
+    experts = [base.experts[name] for name in cell.experts]
+    parameters = {**method.parameters, **dict(cell.settings)}
+    return merge_config(method.merge_method, base.model, experts, parameters, cell.seed)

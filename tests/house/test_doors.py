@@ -70,9 +70,14 @@ DOORS: dict[str, tuple[str, ...]] = {
     "evals.demo": ("evals", "pipeline", "cluster.contract"),
     "evals.family": ("evals", "pipeline", "cluster.contract"),
     "evals.studies": ("evals", "pipeline", "cluster.contract", "cluster.progress"),
-    "evals.studies.config": ("evals.family", "evals.strict", "evals.suites", "evals.task", "pipeline"),
-    "evals.studies.grid": ("evals.studies.config",),
-    "evals.studies.tables": (),
+    "evals.studies.config": (
+        "evals.studies.fields", "evals.studies.methods", "evals.family", "evals.strict", "evals.suites",
+        "evals.task", "pipeline",
+    ),
+    "evals.studies.grid": ("evals.studies.config", "evals.studies.methods", "pipeline.errors"),
+    "evals.studies.fields": ("evals.strict", "evals.suites", "evals.task", "pipeline"),
+    "evals.studies.methods": ("evals.strict", "pipeline"),
+    "evals.studies.tables": ("evals.ratios", "pipeline.errors"),
     "evals.studies.report": ("evals.studies.tables", "pipeline.checkpoint", "pipeline.errors"),
 }  # fmt: skip
 #: Command-line modules may import their own wing and the wings left of it; nothing imports them but the front
