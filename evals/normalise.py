@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
+from evals import ratios
 from evals.record import Record
 
 
@@ -59,19 +59,19 @@ def relative(record: Record | None, reference: Record | None, cell: Relative) ->
 
 def _ratio(record: Record, reference: Record) -> tuple[float | None, float | None]:
     """(ratio, standard error by the delta method). Scores on the same items are compared item by item."""
+    figure = ratios.ratio(record.value, reference.value, record.higher_is_better).item()
+    if math.isnan(figure):
+        return None, None
     if not record.higher_is_better:
         record, reference = reference, record
-    if reference.value == 0:
-        return None, None
-    ratio = record.value / reference.value
     if _paired(record, reference):
         # The ratio's error, to first order: that of mean(score_i - ratio * reference_i), over the reference.
-        rests = [ours - ratio * theirs for ours, theirs in zip(record.items, reference.items, strict=True)]
+        rests = [ours - figure * theirs for ours, theirs in zip(record.items, reference.items, strict=True)]
         spread = math.sqrt(math.fsum(rest**2 for rest in rests) / (len(rests) - 1) / len(rests))
-        return ratio, spread / abs(reference.value)
+        return figure, spread / abs(reference.value)
     if record.stderr is None or reference.stderr is None:
-        return ratio, None
-    return ratio, math.hypot(record.stderr, ratio * reference.stderr) / abs(reference.value)
+        return figure, None
+    return figure, math.hypot(record.stderr, figure * reference.stderr) / abs(reference.value)
 
 
 def _paired(record: Record, reference: Record) -> bool:
@@ -81,15 +81,15 @@ def _paired(record: Record, reference: Record) -> bool:
         reference.limit,
         reference.shots,
     )
-    means = (math.isclose(fmean(one.items), one.value) for one in (record, reference) if one.items)
+    means = (ratios.is_mean_of(one.value, one.items) for one in (record, reference))
     return same and len(record.items) == len(reference.items) > 1 and all(means)
 
 
 def _corrected(record: Record, reference: Record) -> float | None:
-    """Chance-corrected ratio. A reference at or below chance gives none: its gain is nothing to divide by."""
-    if record.chance is None or not record.higher_is_better or reference.value <= record.chance:
-        return None
-    return (record.value - record.chance) / (reference.value - record.chance)
+    """Chance-corrected ratio, None where it is not defined."""
+    args = (record.value, reference.value, record.chance, record.higher_is_better)
+    figure = ratios.above_chance(*args).item()
+    return None if math.isnan(figure) else figure
 
 
 def normalise(
@@ -133,19 +133,13 @@ def averages(cells: Sequence[Relative]) -> list[Average]:
 def _average(label: str, role: str, cells: list[Relative]) -> Average:
     names = dict.fromkeys(cell.category for cell in cells)
     categories = {name: [cell for cell in cells if cell.category == name] for name in names}
-    by_category = {name: _mean([cell.ratio for cell in group]) for name, group in categories.items()}
-    corrected = [_mean([cell.corrected for cell in group]) for group in categories.values()]
+    by_category = {name: ratios.mean([cell.ratio for cell in group]) for name, group in categories.items()}
+    corrected = [ratios.mean([cell.corrected for cell in group]) for group in categories.values()]
     errors = [_mean_error([cell.ratio_stderr for cell in group]) for group in categories.values()]
-    ratio = _mean(list(by_category.values()))
+    ratio = ratios.mean(list(by_category.values()))
     missing = tuple(cell.task for cell in cells if cell.ratio is None)
     error = _mean_error(errors) if ratio is not None else None
-    return Average(label, role, by_category, ratio, error, _mean(corrected), missing)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean, or None when any value is missing."""
-    there = [value for value in values if value is not None]
-    return fmean(there) if there and len(there) == len(values) else None
+    return Average(label, role, by_category, ratio, error, ratios.mean(corrected), missing)
 
 
 def _mean_error(errors: Sequence[float | None]) -> float | None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["base", "expert", "multitask", "merge"]
+#: "best expert" is a row of tables, never a subject that was scored.
+Kind = Literal["base", "expert", "best expert", "multitask", "merge"]
 Role = Literal["held-in", "held-out"]
 Verdict = Literal["supported", "not supported", "cannot tell"]
 
@@ -78,9 +79,12 @@ class Estimate:
 class Summary:
     """A table's cell: subjects alike but for their seed, averaged inside categories, over them, over seeds.
 
-    subject: the group, with seed 0 and no experts.  raw: mean score.  ratio: over the reference (held-in: the
-    category's expert, held-out: the base).  corrected: the same above chance.  Each None where anything it
-    needs is missing or undefined; `holes` then names it: "task: why".
+    subject: the group, with seed 0 and no experts, but: an expert keeps its category, "best expert" that of
+    the one chosen, and a multitask model has count k where only the categories of merges of k experts count.
+    raw: mean score.  ratio: over the reference (held-in: the category's expert, held-out: the base).
+    corrected: the same above chance.  Each None where anything it needs is missing or undefined.
+    holes: the scores that are missing, "task of subject: why".  undefined: figures that cannot be formed
+    though all scores are there, in the same form.
     by_category: category -> ratio.  by_seed: seed -> ratio.  records: ids of all it was computed from.
     """
 
@@ -93,11 +97,12 @@ class Summary:
     by_seed: Mapping[int, float | None]
     records: tuple[str, ...]
     holes: tuple[str, ...]
+    undefined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One of the paper's claims, tested on these scores.
+    """One of the paper's claims, or a part of one (then two have its number), tested on these scores.
 
     test: what was computed, in a sentence.  effect: the figure with its 95% interval and what it is a
     difference of.  p: of the named test, None where it has none.  paper: the paper's own figure, in words.
@@ -118,7 +123,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Point:
-    """A figure of the scaling law's curve. observed None: not run.  held: it was kept out of the fit."""
+    """A figure of the scaling law's curve. observed None: not run.  held: it was kept out of the fit.
+
+    inside: of a held point, whether the observed figure is in the interval; None where there is no telling.
+    """
 
     size: str
     parameters: float
@@ -128,6 +136,7 @@ class Point:
     low: float | None
     high: float | None
     held: bool
+    inside: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,7 @@ class Fit:
 
     limit, amplitude: size -> S_inf(N), A(N).  offset: b.  points: those of the fit, those that test it, and
     predictions for what was not run.  why: where nothing could be fitted, the reason; all else is then empty.
+    holes: sizes and counts that are not in the fit, "size, count: why".
     """
 
     quality: str
@@ -147,6 +157,7 @@ class Fit:
     rmse: float | None
     points: tuple[Point, ...]
     why: str = ""
+    holes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
