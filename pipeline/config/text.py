@@ -1,6 +1,6 @@
 """Files and text to plain data: YAML or JSON, read strictly. It does not know what the data means.
 
-YAML differs from PyYAML's in two points: a key written twice is an error, and `1e-5` is a number.
+YAML differs from PyYAML's in two points: a key written twice is an error, and `1e-5` and `1.5e9` are numbers.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _parse_json(text: str, place: Place) -> object:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML where a key stands once in a mapping and `1e-5` is a number, as in YAML 1.2."""
+    """Safe YAML where a key stands once in a mapping and `1e-5` and `1.5e9` are numbers, as in YAML 1.2."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Resolve `<<`; the only place that sees the keys as written."""
@@ -104,7 +104,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
 
 

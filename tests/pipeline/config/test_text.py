@@ -22,6 +22,7 @@ def read(tmp_path: Path, text: str | bytes, name: str = "m.yaml") -> Any:
     ("text", "value"),
     [
         ("a: 1e-5", {"a": 1e-5}),
+        ("a: [1.0e9, -2.E3]", {"a": [1e9, -2000.0]}),
         ("a: [1E3, +2e5, -1e+2]", {"a": [1000.0, 200000.0, -100.0]}),
         ("a: '1e-5'", {"a": "1e-5"}),
         ("a: 1.5e-3", {"a": 0.0015}),
@@ -42,7 +43,7 @@ def read(tmp_path: Path, text: str | bytes, name: str = "m.yaml") -> Any:
     ],
 )
 def test_yaml(tmp_path: Path, text: str, value: object) -> None:
-    """YAML means what PyYAML says, except that 1e-5 is a number; merge keys override in YAML's order."""
+    """YAML means what PyYAML says, except that 1e-5 and 1.0e9 are numbers; merge keys override in order."""
     assert read(tmp_path, text) == value
     found = read(tmp_path, text, "m.conf")
     assert found == value
