@@ -5,6 +5,7 @@ Definitions: Yadav et al. 2024, arXiv 2410.03617. What is not defined is NaN, wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 from typing import TypeVar
@@ -41,7 +42,7 @@ def above_chance(
 
 def is_mean_of(value: float, items: Sequence[float]) -> bool:
     """Whether a score is the mean over its items: then resampling items resamples the score."""
-    return bool(items) and bool(np.isclose(fmean(items), value, rtol=1e-9, atol=0.0))
+    return bool(items) and math.isclose(fmean(items), value)
 
 
 def mean(values: Sequence[Figure | None]) -> Figure | None:

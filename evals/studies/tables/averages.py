@@ -42,6 +42,11 @@ class Average:
     seeds: Mapping[int, Figures]
     all: Figures
 
+    @property
+    def cell(self) -> tuple[str, str, str, int]:
+        """Where it stands in the grid: size, quality, method, count."""
+        return self.subject.size, self.subject.quality, self.subject.method, self.subject.count
+
 
 def averages(sheet: Sheet) -> tuple[Average, ...]:
     """Every row of the study's tables, in both roles: bases, experts, the best of them, multitask, merges.

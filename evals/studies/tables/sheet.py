@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -84,15 +84,13 @@ class Sheet:
         seeds = sorted(by_seed)
         if len(seeds) == 1:
             return by_seed[seeds[0]]
-        count = len(seeds)
-        draw = generator(self.seed, "seeds", *seeds)
-        drawn = draw.multinomial(count - 1, np.full(count, 1 / count), size=self.resamples) / (count - 1)
-        weights_RS = np.vstack([np.full((1, count), 1 / count), drawn])
-        # The plain mean of what was measured, not a sum of weighted parts: it is exact where all are alike.
-        drawn_mean = sum(weights_RS[:, i] * by_seed[seed] for i, seed in enumerate(seeds))
-        result = np.array(drawn_mean, dtype=np.float64)
-        result[0] = math.fsum(float(by_seed[seed][0]) for seed in seeds) / count
-        return result
+        weights_SR = _seed_weights(self.seed, tuple(seeds), self.resamples)
+        drawn = np.zeros(1)
+        for weights_R, seed in zip(weights_SR, seeds, strict=True):
+            drawn = drawn + weights_R * by_seed[seed]
+        # What was measured is the plain mean: of figures all alike exactly theirs.
+        drawn[0] = math.fsum(float(by_seed[seed][0]) for seed in seeds) / len(seeds)
+        return drawn
 
 
 def make_sheet(scores: Iterable[Score], resamples: int, seed: int = 0) -> Sheet:
@@ -155,6 +153,15 @@ def name(subject: Subject) -> str:
     return " ".join((subject.kind, *(subject.experts[:1] if subject.kind == "expert" else ()))) + (
         f" of {subject.base}"
     )
+
+
+@lru_cache(maxsize=64)
+def _seed_weights(seed: int, seeds: tuple[int, ...], resamples: int) -> Floats:
+    """Weights of each seed in each resample, [:, 0] all alike: (seeds, R + 1)."""
+    count = len(seeds)
+    alike = np.full(count, 1 / count)
+    drawn_RS = generator(seed, "seeds", *seeds).multinomial(count - 1, alike, size=resamples) / (count - 1)
+    return np.vstack([alike, drawn_RS]).T
 
 
 def _check(subjects: Iterable[Subject]) -> None:
