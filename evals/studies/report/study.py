@@ -1,0 +1,86 @@
+"""The axes of a study in reading order, and its cells by their place. It computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from evals.studies.tables.values import Estimate, Kind, Role, Subject, Summary, Tables
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base and where it stands. parameters: how many it has."""
+
+    name: str
+    size: str
+    quality: str
+    parameters: int
+
+
+class Study:
+    """Tables with their axes: bases by quality and size, methods and roles as met, counts rising."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        subjects = [cell.subject for cell in tables.summaries] + [one.subject for one in tables.scores]
+        self.qualities = _met(one.quality for one in subjects)
+        named = {one.base: _base(one) for one in reversed(subjects)}
+        self.bases = tuple(
+            sorted(
+                named.values(),
+                key=lambda base: (self.qualities.index(base.quality), base.parameters, base.name),
+            )
+        )
+        self.methods = _met(one.method for one in subjects if one.kind == "merge")
+        self.counts = tuple(sorted({one.count for one in subjects if one.kind == "merge"}))
+        self.roles = _met(one.role for one in tables.summaries)
+        self._cells = {_place(one): one for one in tables.summaries}
+        self._positions = {id(one): at for at, one in enumerate(tables.summaries, start=1)}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Size -> parameters of its first base, rising."""
+        found: dict[str, int] = {}
+        for base in sorted(self.bases, key=lambda base: base.parameters):
+            found.setdefault(base.size, base.parameters)
+        return found
+
+    def of(self, quality: str) -> tuple[Base, ...]:
+        """The bases of a quality, small to large."""
+        return tuple(base for base in self.bases if base.quality == quality)
+
+    def cell(self, role: Role, base: str, kind: Kind, method: str, count: int) -> Summary | None:
+        """The summary of a merge or multitask model, None where nothing was asked for."""
+        return self._cells.get((role, base, kind, method, count))
+
+    def position(self, cell: Summary) -> int:
+        """Where a cell stands among all, from 1: its number wherever it is shown."""
+        return self._positions[id(cell)]
+
+    def ratio(self, role: Role, base: str, method: str, count: int) -> Estimate | None:
+        """The ratio of a merge, None where it is missing."""
+        found = self.cell(role, base, "merge", method, count)
+        return found.ratio if found else None
+
+    def multitask(self, role: Role, base: str, count: int) -> Estimate | None:
+        """The multitask model's ratio on what merges of so many experts are measured on, None if missing."""
+        found = self.cell(role, base, "multitask", "", count) or self.cell(role, base, "multitask", "", 0)
+        return found.ratio if found else None
+
+
+def _place(cell: Summary) -> tuple[Role, str, Kind, str, int]:
+    one = cell.subject
+    return cell.role, one.base, one.kind, one.method, one.count
+
+
+def _base(subject: Subject) -> Base:
+    return Base(subject.base, subject.size, subject.quality, subject.parameters)
+
+
+def _met(values: Iterable[T]) -> tuple[T, ...]:
+    """Each value once, in the order they come."""
+    return tuple(dict.fromkeys(values))

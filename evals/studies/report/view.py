@@ -1,0 +1,211 @@
+"""What the page shows, as text in places: sheets of cells, what is missing, whose records. No markup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evals.studies.report.study import Base, Study
+from evals.studies.report.words import HOLE, interval, listing, model_name, number, spread
+from evals.studies.tables.values import Estimate, Role, Score, Summary
+
+MEASURES = {"ratio": "normalised", "raw": "raw scores", "corrected": "chance-corrected"}
+_SAYS = {
+    (
+        "ratio",
+        "held-in",
+    ): "Score over that of the expert trained on the category; only categories whose expert is in the merge.",
+    ("ratio", "held-out"): "Score over that of the base the experts came from.",
+    ("raw", "held-in"): "Mean score; only categories whose expert is in the merge.",
+    ("raw", "held-out"): "Mean score.",
+    ("corrected", "held-in"): "(score − chance) / (expert's score − chance): 0 is guessing, 1 the expert.",
+    ("corrected", "held-out"): "(score − chance) / (base's score − chance): 0 is guessing, 1 the base.",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell of a sheet. anchor: of its records.  note: number of what is missing, None where it is there."""
+
+    value: str
+    spread: str
+    interval: str
+    anchor: str
+    note: int | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a sheet: a model, and one entry a head, None where nothing was asked for."""
+
+    model: str
+    is_merge: bool
+    entries: tuple[Entry | None, ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One measure of one role. heads: numbers of experts, then none.  groups: base -> its rows."""
+
+    name: str
+    title: str
+    says: str
+    heads: tuple[str, ...]
+    groups: tuple[tuple[Base, tuple[Line, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What stands behind a cell: the ids of its records, and its parts by seed and category as text."""
+
+    anchor: str
+    cell: Summary
+    name: str
+    by_seed: str
+    by_category: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A plain table of text. heads and rows are equally long."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def cells_behind(study: Study) -> tuple[Behind, ...]:
+    """Every cell with its records, in the order of the tables."""
+    return tuple(
+        Behind(
+            f"cell-{study.position(cell)}",
+            cell,
+            cell_name(cell),
+            _parts({f"seed {seed}": value for seed, value in cell.by_seed.items()}),
+            _parts(cell.by_category),
+        )
+        for cell in study.tables.summaries
+    )
+
+
+def cell_name(cell: Summary) -> str:
+    """ "held-in: 4m-weak, ties, 8 experts"."""
+    one = cell.subject
+    count = f", {one.count} experts" if one.count else ""
+    return f"{cell.role}: {one.base}, {model_name(one)}{count}"
+
+
+def lacks(cell: Summary) -> tuple[str, ...]:
+    """What a cell misses, "task: why" a line."""
+    return cell.holes
+
+
+def missing_notes(study: Study) -> dict[tuple[str, ...], int]:
+    """What is missing -> its number, in the order of the cells that miss it."""
+    found = dict.fromkeys(lacks(cell) for cell in study.tables.summaries if lacks(cell))
+    return {holes: position for position, holes in enumerate(found, start=1)}
+
+
+def note_text(holes: Sequence[str]) -> str:
+    """ "task: why" lines as one sentence, tasks of one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for hole in holes:
+        task, _, why = hole.partition(": ")
+        reasons.setdefault(why, []).append(task)
+    said = [(listing(tuple(tasks)), why) for why, tasks in reasons.items()]
+    return "; ".join(f"{tasks}: {why}" if why else tasks for tasks, why in said)
+
+
+def sheets(study: Study) -> tuple[Sheet, ...]:
+    """A sheet a role and measure: rows are a base's merges, then what they are held against."""
+    heads = (*(f"{count} experts" for count in study.counts), "not merged")
+    return tuple(
+        Sheet(f"{role}-{measure}", f"{role.capitalize()}, {label}", _SAYS[measure, role], heads, groups)
+        for role in study.roles
+        for measure, label in MEASURES.items()
+        for groups in [_groups(study, role, measure)]
+    )
+
+
+def _groups(study: Study, role: Role, measure: str) -> tuple[tuple[Base, tuple[Line, ...]], ...]:
+    """Each base with its rows: merges first; single experts have their own sheets."""
+    order = ("merge", "base", "best expert", "multitask")
+    notes = missing_notes(study)
+    found: dict[str, dict[tuple[int, str], dict[int, Entry]]] = {}
+    for cell in study.tables.summaries:
+        one = cell.subject
+        if cell.role == role and one.kind in order:
+            rows = found.setdefault(one.base, {})
+            row = rows.setdefault((order.index(one.kind), model_name(one)), {})
+            row[one.count] = _entry(study, cell, measure, notes)
+    made = []
+    for base in study.bases:
+        rows = found.get(base.name, {})
+        ordered = sorted(rows, key=lambda key: key[0])
+        lines = [
+            Line(key[1], key[0] == 0, tuple(rows[key].get(count) for count in (*study.counts, 0)))
+            for key in ordered
+        ]
+        made.append((base, tuple(lines)))
+    return tuple(made)
+
+
+def expert_sheets(study: Study) -> tuple[Sheet, ...]:
+    """A sheet a role and measure: each base's experts side by side, on all categories of the role."""
+    notes = missing_notes(study)
+    experts = [cell for cell in study.tables.summaries if cell.subject.kind == "expert"]
+    heads = tuple(dict.fromkeys("+".join(cell.subject.experts) for cell in experts))
+    made = []
+    for role in dict.fromkeys(cell.role for cell in experts):
+        mine = {(one.subject.base, "+".join(one.subject.experts)): one for one in experts if one.role == role}
+        for measure, label in MEASURES.items():
+            groups = []
+            for base in study.bases:
+                cells = [mine.get((base.name, head)) for head in heads]
+                entries = [_entry(study, cell, measure, notes) if cell else None for cell in cells]
+                groups.append((base, (Line("experts", False, tuple(entries)),)))
+            title = f"{role.capitalize()}, {label}: each expert on all categories"
+            made.append(Sheet(f"experts-{role}-{measure}", title, "", heads, tuple(groups)))
+    return tuple(made)
+
+
+def _entry(study: Study, cell: Summary, measure: str, notes: Mapping[tuple[str, ...], int]) -> Entry:
+    """A cell as text; of a hole only the number of its reason."""
+    found: Estimate | None = getattr(cell, measure)
+    value = number(found.value if found else None)
+    anchor = f"cell-{study.position(cell)}"
+    if value == HOLE:
+        return Entry(HOLE, "", "", anchor, notes.get(lacks(cell)))
+    return Entry(value, spread(found), interval(found), anchor, None)
+
+
+def reference_tasks(study: Study) -> tuple[Listing, ...]:
+    """Raw scores task by task of every base, its experts and multitask model, a listing a base."""
+    made = []
+    for base in study.bases:
+        columns: dict[str, dict[str, Score]] = {}
+        for score in study.tables.scores:
+            one = score.subject
+            if one.base == base.name and one.kind != "merge":
+                name = f"{'+'.join(one.experts)} expert" if one.kind == "expert" else one.kind
+                columns.setdefault(name, {})[score.question.task] = score
+        rows = [
+            (
+                f"{question.category}/{question.task}",
+                number(question.chance),
+                *(_score(scores.get(question.task)) for scores in columns.values()),
+            )
+            for question in study.tables.questions
+        ]
+        if columns:
+            made.append(Listing(base.name, ("task", "chance", *columns), tuple(rows)))
+    return tuple(made)
+
+
+def _score(score: Score | None) -> str:
+    """A score; a dash where it is missing, nothing where it was not asked for."""
+    return "" if score is None else number(score.value)
+
+
+def _parts(values: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {number(value)}" for name, value in values.items())
