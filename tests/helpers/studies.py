@@ -1,12 +1,11 @@
-"""An invented study: scores by a formula, summaries, findings and fits around them. No model was asked."""
+"""An invented study: scores by a formula, tables of them, made-up findings and fits. No model was asked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from statistics import fmean, stdev
 
 from evals.studies.report.about import About, Failure, Origin, Tuned
+from evals.studies.tables.summary import summarise
 from evals.studies.tables.values import (
     Cost,
     Estimate,
@@ -17,7 +16,6 @@ from evals.studies.tables.values import (
     Role,
     Score,
     Subject,
-    Summary,
     Tables,
     Verdict,
 )
@@ -108,53 +106,6 @@ def scores(
     return tuple(found)
 
 
-def around(values: Sequence[float]) -> Estimate:
-    """The mean with its spread and a made-up interval."""
-    value = fmean(values)
-    spread = stdev(values) if len(values) > 1 else None
-    reach = 2 * spread + 0.004 if spread is not None else None
-    low, high = (None, None) if reach is None else (value - reach, value + reach)
-    return Estimate(value, spread, low, high)
-
-
-def summaries(found: Sequence[Score]) -> tuple[Summary, ...]:
-    """A cell a group and role, in the contract's shape; the numbers are near the truth, not held to it."""
-    groups: dict[tuple[object, ...], list[Score]] = {}
-    for score in found:
-        one = score.subject
-        kept = one.experts if one.kind == "expert" else ()
-        key = (one.base, one.kind, one.method, one.count, kept, score.question.role)
-        groups.setdefault(key, []).append(score)
-    return tuple(_summary(group) for group in groups.values())
-
-
-def _summary(group: Sequence[Score]) -> Summary:
-    one, role = group[0].subject, group[0].question.role
-    kept = one.experts if one.kind == "expert" else ()
-    shared = replace(one, seed=0, experts=kept)
-    holes = tuple(dict.fromkeys(f"{s.question.task}: {s.why}" for s in group if s.value is None))
-    categories = dict.fromkeys(score.question.category for score in group)
-    seeds = dict.fromkeys(score.subject.seed for score in group)
-    ids = tuple(score.id for score in group if score.id)
-    if holes:
-        return Summary(
-            shared, role, None, None, None, dict.fromkeys(categories), dict.fromkeys(seeds), ids, holes
-        )
-    reference = 0.84 if role == "held-in" else 0.45
-
-    def mean_of(keep: object) -> float:
-        return fmean(
-            s.value or 0.0 for s in group if keep is None or keep in (s.question.category, s.subject.seed)
-        )
-
-    raw = around([mean_of(seed) for seed in seeds])
-    ratio = around([mean_of(seed) / reference for seed in seeds])
-    corrected = around([(mean_of(seed) - 0.25) / (reference - 0.25) for seed in seeds])
-    by_category = {category: mean_of(category) / reference for category in categories}
-    by_seed = {seed: mean_of(seed) / reference for seed in seeds}
-    return Summary(shared, role, raw, ratio, corrected, by_category, by_seed, ids, ())
-
-
 def findings() -> tuple[Finding, ...]:
     """Five claims with every verdict among them, one with nothing to show."""
     claims = (
@@ -230,7 +181,7 @@ def tables(
         for n, size in enumerate(sizes)
         for kind in ("load", "merge", "score")
     )
-    return Tables(asked, found, summaries(found), findings(), fits(), costs)
+    return Tables(asked, found, summarise(found, 20), findings(), fits(), costs)
 
 
 def about(**changed: object) -> About:
@@ -253,6 +204,8 @@ def about(**changed: object) -> About:
         "finished": True,
         "scores_done": 100,
         "scores_total": 100,
+        "qualities": QUALITIES,
+        "methods": METHODS,
     }
     return About(**(values | changed))  # type: ignore[arg-type]
 

@@ -44,6 +44,7 @@ class About:
 
     finished: nothing is left to run.  scores_done, scores_total: how many scores there are, and were asked
     for.  versions: of every program that decides a score.
+    qualities, methods: in the order a reader should see them; those not named come last.
     """
 
     study: str
@@ -56,3 +57,5 @@ class About:
     finished: bool
     scores_done: int
     scores_total: int
+    qualities: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()

@@ -22,12 +22,15 @@ class Base:
 
 
 class Study:
-    """Tables with their axes: bases by quality and size, methods and roles as met, counts rising."""
+    """Tables with their axes: bases by quality and size, counts rising.
 
-    def __init__(self, tables: Tables) -> None:
+    qualities, methods: their order; those not named come after, as they are met.
+    """
+
+    def __init__(self, tables: Tables, qualities: Iterable[str] = (), methods: Iterable[str] = ()) -> None:
         self.tables = tables
         subjects = [cell.subject for cell in tables.summaries] + [one.subject for one in tables.scores]
-        self.qualities = _met(one.quality for one in subjects)
+        self.qualities = _ordered(qualities, (one.quality for one in subjects))
         named = {one.base: _base(one) for one in reversed(subjects)}
         self.bases = tuple(
             sorted(
@@ -35,7 +38,7 @@ class Study:
                 key=lambda base: (self.qualities.index(base.quality), base.parameters, base.name),
             )
         )
-        self.methods = _met(one.method for one in subjects if one.kind == "merge")
+        self.methods = _ordered(methods, (one.method for one in subjects if one.kind == "merge"))
         self.counts = tuple(sorted({one.count for one in subjects if one.kind == "merge"}))
         self.roles = _met(one.role for one in tables.summaries)
         self._cells = {_place(one): one for one in tables.summaries}
@@ -84,3 +87,9 @@ def _base(subject: Subject) -> Base:
 def _met(values: Iterable[T]) -> tuple[T, ...]:
     """Each value once, in the order they come."""
     return tuple(dict.fromkeys(values))
+
+
+def _ordered(first: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:
+    """Each value once: those named first in that order, then the others as they come."""
+    there = _met(values)
+    return _met((*(value for value in first if value in there), *there))

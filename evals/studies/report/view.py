@@ -96,8 +96,8 @@ def cell_name(cell: Summary) -> str:
 
 
 def lacks(cell: Summary) -> tuple[str, ...]:
-    """What a cell misses, "task: why" a line."""
-    return cell.holes
+    """What a cell misses and what cannot be formed, "task of subject: why" a line."""
+    return (*cell.holes, *cell.undefined)
 
 
 def missing_notes(study: Study) -> dict[tuple[str, ...], int]:
@@ -107,13 +107,13 @@ def missing_notes(study: Study) -> dict[tuple[str, ...], int]:
 
 
 def note_text(holes: Sequence[str]) -> str:
-    """ "task: why" lines as one sentence, tasks of one reason together."""
+    """ "task of subject: why" lines as one sentence, tasks of one subject and reason together."""
     reasons: dict[str, list[str]] = {}
     for hole in holes:
-        task, _, why = hole.partition(": ")
-        reasons.setdefault(why, []).append(task)
-    said = [(listing(tuple(tasks)), why) for why, tasks in reasons.items()]
-    return "; ".join(f"{tasks}: {why}" if why else tasks for tasks, why in said)
+        task, _, rest = hole.partition(" of ")
+        reasons.setdefault(rest, []).append(task)
+    said = [(listing(tuple(tasks)), rest) for rest, tasks in reasons.items()]
+    return "; ".join(f"{tasks} of {rest}" if rest else tasks for tasks, rest in said)
 
 
 def sheets(study: Study) -> tuple[Sheet, ...]:
@@ -130,6 +130,7 @@ def sheets(study: Study) -> tuple[Sheet, ...]:
 def _groups(study: Study, role: Role, measure: str) -> tuple[tuple[Base, tuple[Line, ...]], ...]:
     """Each base with its rows: merges first; single experts have their own sheets."""
     order = ("merge", "base", "best expert", "multitask")
+    place = {method: at for at, method in enumerate(study.methods)}
     notes = missing_notes(study)
     found: dict[str, dict[tuple[int, str], dict[int, Entry]]] = {}
     for cell in study.tables.summaries:
@@ -141,7 +142,7 @@ def _groups(study: Study, role: Role, measure: str) -> tuple[tuple[Base, tuple[L
     made = []
     for base in study.bases:
         rows = found.get(base.name, {})
-        ordered = sorted(rows, key=lambda key: key[0])
+        ordered = sorted(rows, key=lambda key: (key[0], place.get(key[1], 0)))
         lines = [
             Line(key[1], key[0] == 0, tuple(rows[key].get(count) for count in (*study.counts, 0)))
             for key in ordered

@@ -20,7 +20,7 @@ def write_report(tables: Tables, about: About, out: Path) -> Path:
     matplotlib and pyarrow. Figures of an earlier report that have nothing to show any more are removed. The
     page is written last: it speaks of files that are there.
     """
-    study = Study(tables)
+    study = Study(tables, about.qualities, about.methods)
     pictures = draw_all(study)
     found = contents(study, about, pictures)
     figures = out / "figures"
