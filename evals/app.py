@@ -27,6 +27,7 @@ COMMANDS = {
     "examples": "evals.examples_cli:examples_command",
     "train": "pipeline.training.cli:train_command",
     "family": "evals.family.cli:family",
+    "study": "evals.studies.cli:study",
     "demo": "evals.demo.cli:demo_command",
     "cluster": "cluster.cli:cluster",
 }

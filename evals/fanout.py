@@ -74,19 +74,21 @@ def evaluate(
     setting: Setting,
     *,
     digests: Digests | None = None,
+    also: Sequence[Path] = (),
     show_progress: bool = False,
 ) -> Evaluation:
     """Score each model on its task (data located) and write the tables of all of them in `out_dir`.
 
     Keep the pairs of one model together: a worker then loads it once. `executor` is called only if something
-    is left to measure. What cannot be scored is in `failures`; nothing is raised for it. InputError, before
-    any work: nothing can be written in `out_dir`.
+    is left to measure. `also`: other directories of scores; what they have is taken over.
+    What cannot be scored is in `failures`; nothing is raised for it. InputError, before any work: nothing can
+    be written in `out_dir`.
     """
     store = RecordStore(out_dir)
     store.prepare()
     digests = digests or Digests(out_dir / "digests.json")
     cells = _cells(pairs, setting, digests)
-    found = {cell.key: store.get(cell.key) for cell in cells}
+    found = {cell.key: store.get(cell.key) or store.adopt(cell.key, also) for cell in cells}
     todo = {cell.key: cell for cell in cells if found[cell.key] is None}
     failures: dict[str, str] = {}
     digests.save()  # before the work, so that a run that is ended need not read all weights again
@@ -108,6 +110,11 @@ def evaluate(
     reused = sum(cell.key not in todo for cell in cells)
     labels = tuple(dict.fromkeys(cell.model.label for cell in cells))
     return Evaluation(tuple(records), tuple(failed), reused, labels)
+
+
+def keys_of(pairs: Sequence[tuple[Model, Task]], setting: Setting, digests: Digests) -> list[str]:
+    """The name under which the store has, or will have, the record of each pair."""
+    return [cell.key for cell in _cells(pairs, setting, digests)]
 
 
 def _grouped(cells: Mapping[str, _Cell], workers: int) -> dict[str, _Cell]:
@@ -182,10 +189,12 @@ class _Run:
                     if one.cell.key not in broken:
                         yield one.cell, _fault(outcome)
                     broken.add(one.cell.key)
-                elif one.parts == 1:
-                    yield one.cell, from_dict(outcome.value, one.cell.task.where)
+                    continue
+                self.store.note(outcome.value["spent"])
+                if one.parts == 1:
+                    yield one.cell, from_dict(outcome.value["answer"], one.cell.task.where)
                 else:
-                    self.store.put_part(self._part_name(one), outcome.value)
+                    self.store.put_part(self._part_name(one), outcome.value["answer"])
         yield from self._together([one for one in answers.values() if one.cell.key not in broken])
 
     def _check(self, cells: Sequence[_Cell]) -> dict[str, Fault]:

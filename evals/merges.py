@@ -13,6 +13,7 @@ from pathlib import Path
 from evals.content import Digests, digest_json
 from evals.models import Merge, Model
 from pipeline.config.load import load_config
+from pipeline.config.merge import MergeConfig
 from pipeline.plan.build import plan_merge
 from pipeline.publishing import companions_of
 from pipeline.run import with_local_weights
@@ -30,13 +31,21 @@ def describe_merge(path: Path, digests: Digests) -> Model:
 
     Raises whatever is wrong with the config or its models. Reads every input's weights once, for digests.
     """
-    plan = with_local_weights(plan_merge(load_config(path)))
+    return plan_model(load_config(path), path.stem, str(path.resolve()), digests)
+
+
+def plan_model(config: MergeConfig, label: str, place: str, digests: Digests) -> Model:
+    """The merge of a checked config as a model that no one has written; `place` is what records say of it.
+
+    Raises whatever is wrong with its models. Reads every input's weights once, for digests.
+    """
+    plan = with_local_weights(plan_merge(config))
     files = {file.path: digests.of_file(Path(file.path)) for index in plan.indexes for file in index.files}
     digest = digest_json(["merge", plan.fingerprint, sorted(files.items())])
     return Model(
-        path=str(path.resolve()),
+        path=place,
         digest=digest,
-        label=path.stem,
+        label=label,
         weights_bytes=sum(shard.size_bytes for shard in plan.shards),
         base="" if plan.base is None else plan.base.directory,
         method=plan.config.merge_method,
@@ -48,12 +57,14 @@ def describe_merge(path: Path, digests: Digests) -> Model:
 def together(models: Sequence[Model], workers: int, memory_bytes: int) -> list[Model]:
     """The models in their order, merges over common experts in groups that a worker computes from one read.
 
-    As many groups as `workers`, so that none is idle, and none larger than `memory_bytes` of merged weights.
+    No fewer groups than `workers`, so that none is idle; none larger than `memory_bytes` of merged weights.
     """
     found = {model.digest: model for model in models}
-    for members in _families([model for model in models if model.merge is not None]):
+    families = _families([model for model in models if model.merge is not None])
+    for members in families:
         size_bytes = max(1, *(member.weights_bytes for member in members))
-        most = max(1, min(-(-len(members) // workers), memory_bytes // size_bytes))
+        groups = -(-workers // len(families))
+        most = max(1, min(-(-len(members) // groups), memory_bytes // size_bytes))
         for start in range(0, len(members), most):
             found |= _grouped(members[start : start + most])
     return [found[model.digest] for model in models]

@@ -35,6 +35,10 @@ class RecordStore:
                 "scores cannot be kept", where=str(self.folder), found=error.strerror or str(error)
             ) from error
 
+    def files(self) -> list[Path]:
+        """The files of all records, KEY.json."""
+        return sorted((self.folder / "records").glob("*.json"))
+
     def get(self, key: str) -> Record | None:
         """The record of a key; None when there is none, or a damaged one: it is then measured anew."""
         path = self._path(key)
@@ -47,6 +51,13 @@ class RecordStore:
         """Keep a record under its key."""
         path = self._path(key)
         atomic_write(path, to_json(record).encode() + b"\n")
+
+    def adopt(self, key: str, others: Sequence[Path]) -> Record | None:
+        """Take over the record of a key from the first of other stores' folders that has it."""
+        record = next((one for folder in others if (one := RecordStore(folder).get(key))), None)
+        if record is not None:
+            self.put(key, record)
+        return record
 
     def put_part(self, name: str, answers: Mapping[str, Any]) -> None:
         """Keep the answers to a part of a task until its score is there."""
@@ -66,6 +77,19 @@ class RecordStore:
         """Forget the parts of a score that is there or cannot be had."""
         for path in (self.folder / "parts").glob(f"{key}-*.json"):
             path.unlink(missing_ok=True)
+
+    def note(self, spent: Sequence[Mapping[str, Any]]) -> None:
+        """Add what pieces of work cost to `spent.jsonl`, which grows over all runs."""
+        with (self.folder / "spent.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(one) + "\n" for one in spent)
+
+    def spent(self) -> list[dict[str, Any]]:
+        """Everything `note` was told; a last line that a crash cut short is no piece of work."""
+        try:
+            lines = (self.folder / "spent.jsonl").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines if line.endswith("}")]
 
     def write_tables(self, records: Sequence[Record]) -> None:
         """Write the records of one run as JSON lines and as Parquet, replacing those of the run before."""

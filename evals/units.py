@@ -7,12 +7,16 @@ model share its affinity, so that a worker loads the model once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.contract import Resources, Unit
 from evals.models import Model
 from evals.setting import Setting
 from evals.task import Task
+
+if TYPE_CHECKING:
+    from evals.harness import Part
+    from evals.record import Record
 
 #: What a worker needs besides the weights: libraries and one batch of logits.
 _WORKER_BYTES = 2 << 30
@@ -26,7 +30,9 @@ def check_unit(name: str, task: Task, number: int, needs: Resources) -> Unit:
 def answer_unit(
     name: str, model: Model, task: Task, setting: Setting, needs: Resources, part: int = 0, parts: int = 1
 ) -> Unit:
-    """The model's answers to a task: its record where they are all, else one part's answers."""
+    """The model's answers to a task: its record where they are all, else one part's answers, as "answer";
+    what that cost, piece by piece, as "spent".
+    """
     payload = {"model": model, "task": task, "setting": setting, "part": part, "parts": parts}
     return Unit(name, answer, payload, needs, affinity=model.affinity)
 
@@ -70,13 +76,17 @@ def check(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def answer(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Run an `answer_unit`: the record as plain data, or the part's answers."""
-    from evals.harness import score, score_part
+    """Run an `answer_unit`: the record or the part's answers as plain data, and what they cost."""
+    from evals.harness import score, score_part, take_spent
 
     model, task, setting = payload["model"], payload["task"], payload["setting"]
-    if payload["parts"] == 1:
-        return score(model, task, setting).to_dict()
-    return score_part(model, task, setting, payload["part"], payload["parts"]).to_dict()
+    whole = payload["parts"] == 1
+    given: Record | Part = (
+        score(model, task, setting)
+        if whole
+        else score_part(model, task, setting, payload["part"], payload["parts"])
+    )
+    return {"answer": given.to_dict(), "spent": take_spent()}
 
 
 def together(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,14 +22,15 @@ def demo_command(progress: bool, executor: str | None, **where: Any) -> None:
     ~/.cache/mergescale (or $MERGESCALE_CACHE); everything else goes to ./demo. Runs on an embedded Ray unless
     told otherwise.
     """
-    from evals.demo.run import Lazy, run_demo
+    from cluster.on_demand import OnDemand
+    from evals.demo.run import run_demo
     from evals.material.fetch import cache_dir
     from pipeline.machine import cores
 
     here = where["workers"] or cores()
     name = executor or "ray"
-    lazy = Lazy(lambda: start_executor(name, **where, here=here, kind="process"), name, here)
+    shared = OnDemand(lambda: start_executor(name, **where, here=here, kind="process"), name, here)
     try:
-        run_demo(lazy, cache_dir(), lambda text: click.echo(text, err=True), progress)
+        run_demo(shared, cache_dir(), lambda text: click.echo(text, err=True), progress)
     finally:
-        lazy.close()
+        shared.close()

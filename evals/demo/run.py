@@ -7,13 +7,11 @@ calls what the commands call; nothing here trains, merges or scores by itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from cluster.contract import Executor, Outcome, Unit
+from cluster.on_demand import OnDemand
 from evals.content import Digests
 from evals.demo.prepare import lay_out
 from evals.fanout import Evaluation, evaluate
@@ -33,36 +31,6 @@ OUT = Path("demo")
 METHODS = ("linear", "task_arithmetic", "ties", "dare_ties")
 
 
-class Lazy:
-    """An executor that is started when the first unit comes and shared by all stages; `close` stops it."""
-
-    def __init__(self, start: Callable[[], Executor], name: str, workers: int) -> None:
-        self._start = start
-        self._running: Executor | None = None
-        self.name, self.workers = name, workers
-
-    def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
-        """See `Executor.run`."""
-        if self._running is None:
-            self._running = self._start().__enter__()
-            self.workers = self._running.workers
-        return self._running.run(units)
-
-    def close(self) -> None:
-        """Stop what was started, if anything was."""
-        if self._running is not None:
-            self._running.__exit__(None, None, None)
-            self._running = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stages leave it running; see `close`."""
-
-
 @dataclass
 class Stages:
     """Announces the stages on stderr and keeps their times."""
@@ -78,7 +46,7 @@ class Stages:
         self.say(f"\n[{elapsed_s // 60}:{elapsed_s % 60:02d}] {self.number}/5 {title}")
 
 
-def run_demo(executor: Lazy, cache: Path, say: Callable[[str], None], show_progress: bool) -> None:
+def run_demo(executor: OnDemand, cache: Path, say: Callable[[str], None], show_progress: bool) -> None:
     """Run every stage that is not done yet and print the table on stdout.
 
     Raises InputError outside the repository's root, and whatever the stages raise.

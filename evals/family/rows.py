@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from evals.content import Digests, digest_json, task_digest
 from evals.suites import Suite
+from evals.task import Task
 from pipeline.checkpoint.files import atomic_write, digest_file
 from pipeline.errors import ConfigError
 
@@ -51,10 +52,7 @@ def prepare_rows(suite: Suite, out: Path, validation: int, write: Writer) -> Fam
         [[task.category, task.name, task_digest(task, digests)] for task in suite.tasks] + [validation, 2]
     )
     train = {name: out / "train" / f"{name}.jsonl" for name in (*suite.categories, MULTITASK)}
-    held = {
-        (task.category, task.name): out / "tasks" / task.category / f"{task.name}.validation.jsonl"
-        for task in suite.tasks
-    }
+    held = {(task.category, task.name): _rows(out, task, "validation") for task in suite.tasks}
     if not _made(out / _INDEX, identity):
         write(suite, out / "tasks", split="validation", limit=validation)
         files = write(suite, out / "tasks", split="train", limit=ROWS_A_TASK)
@@ -66,6 +64,15 @@ def prepare_rows(suite: Suite, out: Path, validation: int, write: Writer) -> Fam
         atomic_write(out / _INDEX, json.dumps({"identity": identity, "files": made}, indent=1).encode())
     digests.save()
     return FamilyData(train, held)
+
+
+def validation_file(family: Path, task: Task) -> Path:
+    """Where the validation rows of a task lie in a family's directory."""
+    return _rows(family / "data", task, "validation")
+
+
+def _rows(data: Path, task: Task, split: Split) -> Path:
+    return data / "tasks" / task.category / f"{task.name}.{split}.jsonl"
 
 
 def _made(index: Path, identity: str) -> bool:

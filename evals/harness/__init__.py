@@ -6,6 +6,7 @@ the last digit; standard errors are computed here, from the items.
 
 from evals.harness.examples import write_examples
 from evals.harness.scoring import Part, evaluate_model, score, score_part, score_together
+from evals.harness.spending import take_spent
 from evals.harness.tasks import TaskFacts, check_task
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "score",
     "score_part",
     "score_together",
+    "take_spent",
     "write_examples",
 ]

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from evals.harness.quiet import quiet
+from evals.harness.spending import spending
 from evals.models import Model
 from evals.setting import Setting
 from pipeline.errors import CheckpointError, RunError
@@ -73,7 +74,8 @@ def _from_directory(model: Model, setting: Setting) -> Any:
     from transformers import AutoModelForCausalLM
 
     tokenizer = _tokenizer(model, model.path)
-    return _hflm(model, setting, AutoModelForCausalLM, model.path, tokenizer, {})
+    with spending("load", model.label, model.weights_bytes):
+        return _hflm(model, setting, AutoModelForCausalLM, model.path, tokenizer, {})
 
 
 def _from_merge(model: Model, setting: Setting) -> Any:
@@ -98,8 +100,15 @@ def _merged_weights(model: Model) -> dict[str, Any]:
     group = model.merge.group
     if group not in _merged:
         _merged.clear()
-        _merged[group] = merged_together(model.merge.plans)
+        with spending("merge", model.label, _read_bytes(model.merge.plans)):
+            _merged[group] = merged_together(model.merge.plans)
     return dict(_merged[group][model.merge.position])
+
+
+def _read_bytes(plans: Sequence[MergePlan]) -> int:
+    """The bytes of the weights that a group of merges reads, each file once."""
+    files = {file.path: file.size_bytes for plan in plans for index in plan.indexes for file in index.files}
+    return sum(files.values())
 
 
 def merged_together(plans: Sequence[MergePlan]) -> list[dict[str, Any]]:

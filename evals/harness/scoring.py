@@ -22,6 +22,7 @@ from evals.harness.backend import ask
 from evals.harness.baselines import Guesser, answerable
 from evals.harness.parts import Answers, Replay, forget_requests, joined, requests_of, share
 from evals.harness.quiet import quiet
+from evals.harness.spending import spending
 from evals.harness.tasks import load_task
 from evals.models import Model, describe_model
 from evals.record import Record, names_of
@@ -82,7 +83,7 @@ def score_part(model: Model, task: Task, setting: Setting, part: int, parts: int
     _seed(loaded)
     answers: Answers = {}
     truncated: set[int] = set()
-    with quiet():
+    with quiet(), spending("score", model.label):
         requests = requests_of(loaded, limit)
         started = time.monotonic()
         for kind, asked in requests.items():

@@ -86,7 +86,8 @@ class StudyConfig:
     counts: numbers of experts, rising.  seeds: each draws its own subset of experts, and reaches DARE.
     compare: which references are scored beside the base.  scored: held-in tasks of a merge: those whose
     expert is in it, or all.  keep: write the merged models under OUT/merged too.  limit: items a task at
-    most.  resamples: of the bootstrap.  data, skip_missing: as `evals.suites.locate_data` has them.
+    most.  resamples: of the bootstrap.  family: the directory of the built family that the bases come from,
+    None where the file lists them.  data, skip_missing: as `evals.suites.locate_data` has them.
     """
 
     file: Path
@@ -107,6 +108,7 @@ class StudyConfig:
     limit: int | None
     keep: bool
     resamples: int
+    family: Path | None = None
 
 
 def load_study(path: Path | str, *, overrides: Mapping[str, Any] | None = None) -> StudyConfig:
@@ -148,6 +150,7 @@ def load_study(path: Path | str, *, overrides: Mapping[str, Any] | None = None) 
         limit=count(top, "limit"),
         keep=top.take_or("keep", bool, False),
         resamples=count(top, "bootstrap") or _RESAMPLES,
+        family=Path(text_of(top, "family")) if "family" in top else None,
     )
 
 

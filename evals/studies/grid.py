@@ -80,20 +80,25 @@ def _differs(config: StudyConfig, method: MethodConfig, count: int) -> bool:
 def tuning_cells(config: StudyConfig) -> tuple[Cell, ...]:
     """Every merge that is tried on validation rows: each combination of values, for each base and count.
 
-    The experts are those that the tuning's seed picks. () where nothing is tuned.
+    The experts are those that the tuning's seed picks out of those the base has; where it has fewer than a
+    count, nothing is tried. () where nothing is tuned.
     """
     if config.tuning is None:
         return ()
     seed = config.tuning.seed
-    picked = subsets(config.categories, config.counts, [seed])
-    return tuple(
-        with_settings(Cell(base.name, method.name, count, seed, picked[count, seed]), settings)
-        for base in config.bases
-        for method in config.methods
-        if method.tune
-        for count in config.counts
-        for settings in _combinations(method)
-    )
+    found = []
+    for base in config.bases:
+        there = [name for name in config.categories if name in base.experts]
+        counts = [count for count in config.counts if count <= len(there)]
+        picked = subsets(there, counts, [seed])
+        found += [
+            with_settings(Cell(base.name, method.name, count, seed, picked[count, seed]), settings)
+            for method in config.methods
+            if method.tune
+            for count in counts
+            for settings in _combinations(method)
+        ]
+    return tuple(found)
 
 
 def _combinations(method: MethodConfig) -> list[dict[str, Any]]:

@@ -1,0 +1,91 @@
+"""The models a study starts from: bases, experts, multitask models, each described or missing.
+
+A model that cannot be had is a hole with its reason, not an error: the study goes on without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evals.content import Digests
+from evals.models import Model, describe_model
+from evals.studies.config import BaseMembers, StudyConfig
+from evals.studies.tables.values import Subject
+from pipeline.checkpoint.hub import fetch_weights
+from pipeline.checkpoint.locate import find_directory, read_index
+from pipeline.config.place import Place
+from pipeline.config.reference import read_reference
+from pipeline.errors import InputError, MergescaleError
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model of the study, merges among them. model None: it cannot be had; `why` says so in one line."""
+
+    subject: Subject
+    model: Model | None
+    why: str = ""
+
+
+def members_of(config: StudyConfig, digests: Digests) -> tuple[Member, ...]:
+    """Base, experts and multitask model of every base, as far as the study compares with them.
+
+    Hub models are downloaded. InputError: there is no base at all.
+    """
+    found = [member for base in config.bases for member in _of_base(config, base, digests)]
+    if all(member.model is None for member in found if member.subject.kind == "base"):
+        raise InputError(
+            "no base of the study can be had",
+            where=str(config.file),
+            found="; ".join(member.why for member in found if member.subject.kind == "base"),
+        )
+    return tuple(found)
+
+
+def subject_of(base: BaseMembers, parameters: int) -> Subject:
+    """The base itself as a subject of tables; its experts and merges are this with other fields."""
+    return Subject(base.name, base.size, base.quality, parameters, "base")
+
+
+def _of_base(config: StudyConfig, base: BaseMembers, digests: Digests) -> list[Member]:
+    try:
+        parameters = base.parameters or _parameters(base.model, config)
+    except MergescaleError:
+        parameters = 0  # its scores are holes, and none is set against its size
+    own = subject_of(base, parameters)
+    found = [_member(own, base.model, f"{base.name}/base", config, digests)]
+    if "experts" in config.compare:
+        for category in config.categories:
+            subject = replace(own, kind="expert", experts=(category,))
+            if category in base.missing:
+                found.append(Member(subject, None, base.missing[category]))
+            else:
+                label = f"{base.name}/{category}"
+                found.append(_member(subject, base.experts[category], label, config, digests))
+    if "multitask" in config.compare and base.multitask is not None:
+        subject = replace(own, kind="multitask", experts=config.categories)
+        found.append(_member(subject, base.multitask, f"{base.name}/multitask", config, digests))
+    return found
+
+
+def _member(subject: Subject, written: str, label: str, config: StudyConfig, digests: Digests) -> Member:
+    """The model that a study file names, or the reason why it is not there."""
+    try:
+        model = describe_model(_directory(written, config), digests)
+    except MergescaleError as error:
+        return Member(subject, None, " ".join(str(error).split()))
+    return Member(subject, replace(model, label=label), "")
+
+
+def _directory(written: str, config: StudyConfig) -> Path:
+    """Where a model lies; one of the Hub is downloaded first."""
+    ref = read_reference(written, Place(str(config.file)))
+    found = find_directory(ref)
+    return found if found is not None else Path(fetch_weights(read_index(ref)).directory)
+
+
+def _parameters(written: str, config: StudyConfig) -> int:
+    """How many parameters the headers of a model say it has."""
+    index = read_index(read_reference(written, Place(str(config.file))))
+    return sum(entry.spec.numel for entry in index.tensors.values())

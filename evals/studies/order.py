@@ -1,0 +1,131 @@
+"""Every score that a study asks for: which model on which task, or why there will be none. Runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from evals.content import Digests
+from evals.fanout import keys_of
+from evals.merges import plan_model
+from evals.models import Model
+from evals.setting import Setting
+from evals.studies.config import StudyConfig
+from evals.studies.grid import Cell, merge_config_dict
+from evals.studies.members import Member, members_of
+from evals.studies.tables.values import Question, Subject
+from evals.suites import Suite, load_suite, locate_data
+from evals.task import Task
+from pipeline.config.load import parse_config
+from pipeline.errors import MergescaleError
+
+#: Where lines for people go.
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One score that is asked for. key: its name in the store; "" where there will be none, as `why` says."""
+
+    subject: Subject
+    task: Task
+    label: str
+    model: Model | None
+    key: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study with its suites' data located and its models looked at."""
+
+    config: StudyConfig
+    suites: tuple[Suite, ...]
+    members: tuple[Member, ...]
+    setting: Setting
+    digests: Digests
+
+    @cached_property
+    def bases(self) -> dict[str, Subject]:
+        """Name -> the base as a subject."""
+        return {one.subject.base: one.subject for one in self.members if one.subject.kind == "base"}
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks of all suites."""
+        return [task for suite in self.suites for task in suite.tasks]
+
+
+def prepare(config: StudyConfig, setting: Setting, report: Report) -> Study:
+    """Look at everything a study names. InputError: data that is not there, no base that can be had."""
+    files = [file for file in (config.held_in, config.held_out) if file is not None]
+    suites = tuple(
+        locate_data(load_suite(file), config.data, skip_missing=config.skip_missing, report=report)
+        for file in files
+    )
+    digests = Digests(config.out / "digests.json")
+    return Study(config, suites, members_of(config, digests), setting, digests)
+
+
+def merged(study: Study, cells: Sequence[Cell], holes: Mapping[Cell, str] | None = None) -> list[Member]:
+    """The merges of these cells, planned; those in `holes`, with the reason, and those that cannot be made
+    are holes.
+    """
+    bases = {base.name: base for base in study.config.bases}
+    methods = {method.name: method for method in study.config.methods}
+    found = []
+    for cell in cells:
+        subject = replace(
+            study.bases[cell.base],
+            kind="merge",
+            method=cell.method,
+            count=cell.count,
+            seed=cell.seed,
+            experts=cell.experts,
+        )
+        if holes and cell in holes:
+            found.append(Member(subject, None, holes[cell]))
+            continue
+        try:
+            config = parse_config(
+                merge_config_dict(cell, bases[cell.base], methods[cell.method]), str(study.config.file)
+            )
+            found.append(Member(subject, plan_model(config, cell.label, cell.label, study.digests)))
+        except MergescaleError as error:
+            found.append(Member(subject, None, " ".join(str(error).split())))
+    return found
+
+
+def entries(study: Study, members: Sequence[Member]) -> list[Entry]:
+    """Every score of these models, model by model."""
+    asked = [(one, task) for one in members for task in study.tasks if _is_asked(study.config, one, task)]
+    there = [(one.model, task) for one, task in asked if one.model is not None]
+    keys = iter(keys_of(there, study.setting, study.digests))
+    study.digests.save()
+    return [
+        Entry(one.subject, task, label_of(one), one.model, next(keys) if one.model else "", one.why)
+        for one, task in asked
+    ]
+
+
+def label_of(member: Member) -> str:
+    """What a model is called in tables of scores."""
+    if member.model is not None:
+        return member.model.label
+    subject = member.subject
+    return "/".join([subject.base, subject.kind, subject.method, *subject.experts])
+
+
+def question_of(task: Task) -> Question:
+    """The task as tables have it."""
+    return Question(
+        task.role, task.suite, task.category, task.name, task.metric, task.higher_is_better, task.chance
+    )
+
+
+def _is_asked(config: StudyConfig, member: Member, task: Task) -> bool:
+    """Whether a model is scored on a task: an expert and a merge, of held-in tasks, on their experts' own."""
+    subject = member.subject
+    own = subject.kind in ("base", "multitask") or config.scored == "all"
+    return own or task.role == "held-out" or task.category in subject.experts

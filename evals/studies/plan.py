@@ -1,0 +1,214 @@
+"""What a study would do and cost, before anything runs. Arithmetic on the study file, headers and counts.
+
+Models need not be there: one that is not is taken to have as many parameters as the file says, in two bytes
+each. Times are estimates from the rates below, which the plan prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evals.setting import Setting
+from evals.store import RecordStore
+from evals.studies.config import BaseMembers, StudyConfig
+from evals.studies.grid import Cell, merges, tuning_cells
+from evals.studies.order import entries, prepare
+from evals.studies.run import chosen_merges
+from evals.studies.state import ORDER, SCORES, read_state
+from evals.suites import load_suite
+from evals.table import Grid
+from evals.task import Task
+from pipeline.checkpoint.locate import read_index
+from pipeline.config.place import Place
+from pipeline.config.reference import read_reference
+from pipeline.errors import MergescaleError
+from pipeline.plan.estimate import limits_for, size_text
+from pipeline.plan.plan import Limits
+
+#: Tokens that a model reads for one item, all its choices together: of the order of the shipped suites'.
+_TOKENS_AN_ITEM = 250
+#: Floating point operations a second that a worker keeps up: a GPU of the H100 class, a CPU core in float32.
+_FLOPS = {"cuda": 2e14, "cpu": 3e10}
+#: Items of a task whose number neither suite nor study says.
+_ITEMS = 1000
+#: One part in so many of a worker's memory may hold merges that are computed from one read.
+_SHARE = 4
+
+
+@dataclass(frozen=True)
+class BasePlan:
+    """One base's share of a study. weights_bytes: of one model.  read_bytes: of weights, for all merges.
+
+    scores: models times tasks.  items: questions asked.  seconds: over all workers, on each kind of work.
+    """
+
+    base: str
+    parameters: int | None
+    weights_bytes: int
+    merges: int
+    tuning_merges: int
+    scores: int
+    items: int
+    read_bytes: int
+    merge_seconds: float
+    score_seconds: float
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study's cost. workers: of the machine or the described cluster.  done: scores that are there already,
+    None where that cannot be known without the models. notes: sentences for people.
+    """
+
+    name: str
+    workers: int
+    device: str
+    bases: tuple[BasePlan, ...]
+    done: int | None
+    notes: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """From start to end, with all workers at work."""
+        return sum(base.merge_seconds + base.score_seconds for base in self.bases) / self.workers
+
+
+def plan_study(config: StudyConfig, setting: Setting, cluster: str | None) -> StudyPlan:
+    """The plan of a study on this machine, or on a described cluster (as `mergescale plan` takes it).
+
+    InputError: a cluster that cannot be read, data that is not there.
+    """
+    limits = limits_for(None, None, processes=True, cluster=cluster)
+    device = "cuda" if cluster is not None and "gpus" in cluster else setting.device
+    tasks = [task for file in (config.held_in, config.held_out) if file for task in load_suite(file).tasks]
+    notes = [
+        f"assumed: {_TOKENS_AN_ITEM} tokens an item, {_FLOPS[device]:.0e} operations a second and worker, "
+        f"{limits.disk_bytes_per_s * limits.workers / 1e9:.1f} GB/s from disk"
+    ]
+    cells, trials = merges(config), tuning_cells(config)
+    bases = tuple(_base(config, base, cells, trials, tasks, setting, limits, device) for base in config.bases)
+    notes += [
+        f"{one.base}: its size is not known; its time is left out" for one in bases if not one.parameters
+    ]
+    done, why = _done(config, setting, cells)
+    return StudyPlan(config.name, limits.workers, device, bases, done, (*notes, *why))
+
+
+def _base(
+    config: StudyConfig,
+    base: BaseMembers,
+    cells: Sequence[Cell],
+    trials: Sequence[Cell],
+    tasks: Sequence[Task],
+    setting: Setting,
+    limits: Limits,
+    device: str,
+) -> BasePlan:
+    """One base's share."""
+    own = [cell for cell in cells if cell.base == base.name]
+    tried = [cell for cell in trials if cell.base == base.name]
+    parameters, weights_bytes = _size(base, config)
+    asked = _asked(config, base, own, tasks)
+    items = sum(setting.items(task) or _ITEMS for task in asked)
+    limit = config.tuning.limit if config.tuning else None
+    held_in = [task for task in tasks if task.role == "held-in"]
+    on_rows = [task for cell in tried for task in held_in if task.category in cell.experts]
+    items += sum(limit or _ITEMS for _ in on_rows)
+    read_bytes = weights_bytes * (
+        _models_read(own, weights_bytes, limits) + _models_read(tried, weights_bytes, limits)
+    )
+    flops = 2.0 * (parameters or 0) * _TOKENS_AN_ITEM * items
+    return BasePlan(
+        base.name, parameters, weights_bytes, len(own), len(tried), len(asked) + len(on_rows), items, read_bytes,
+        read_bytes / limits.disk_bytes_per_s, flops / _FLOPS[device],
+    )  # fmt: skip
+
+
+def _asked(
+    config: StudyConfig, base: BaseMembers, cells: Sequence[Cell], tasks: Sequence[Task]
+) -> list[Task]:
+    """The task of every score of one base: its own, of its experts, its multitask model and its merges."""
+    whole = 1 + (base.multitask is not None and "multitask" in config.compare)
+    single = [(name,) for name in base.experts] if "experts" in config.compare else []
+    parts = [*single, *(cell.experts for cell in cells)]
+    every = [task for _ in range(whole) for task in tasks]
+    return every + [
+        task
+        for experts in parts
+        for task in tasks
+        if config.scored == "all" or task.role == "held-out" or task.category in experts
+    ]
+
+
+def _size(base: BaseMembers, config: StudyConfig) -> tuple[int | None, int]:
+    """(parameters, bytes of the weights), from headers where the model is here."""
+    try:
+        index = read_index(read_reference(base.model, Place(str(config.file))))
+    except MergescaleError:
+        return base.parameters, 2 * (base.parameters or 0)
+    specs = [entry.spec for entry in index.tensors.values()]
+    return base.parameters or sum(spec.numel for spec in specs), sum(spec.size_bytes for spec in specs)
+
+
+def _models_read(cells: Sequence[Cell], weights_bytes: int, limits: Limits) -> int:
+    """How many models are read for these merges: groups that fit into a worker share one read."""
+    together = int(limits.memory_bytes // (_SHARE * weights_bytes)) if weights_bytes else len(cells)
+    if together < 2:
+        return sum(cell.count + 1 for cell in cells)
+    most = max((cell.count + 1 for cell in cells), default=0)
+    return -(-len(cells) // together) * most
+
+
+def _done(config: StudyConfig, setting: Setting, cells: Sequence[Cell]) -> tuple[int | None, tuple[str, ...]]:
+    """(how many of the grid's scores are there, why that cannot be said)."""
+    try:
+        study = prepare(config, setting, lambda line: None)
+        trials = read_state(config.out).trials if (config.out / ORDER).is_file() else ()
+        keys = {one.key for one in entries(study, [*study.members, *chosen_merges(study, cells, trials)])}
+    except MergescaleError as error:
+        why = " ".join(str(error).split())
+        return None, (f"what is there already cannot be said: {why}",)
+    folders = [config.out / SCORES] + ([config.family / SCORES] if config.family else [])
+    there = {path.stem for folder in folders for path in RecordStore(folder).files()}
+    return len(keys & there), ()
+
+
+def as_grids(plan: StudyPlan) -> list[Grid]:
+    """The plan as a table, with what it comes to in the title."""
+    heads = ("base", "parameters", "merges", "for tuning", "scores", "items", "read", "merging", "scoring")
+    rows = tuple(
+        (
+            one.base,
+            f"{one.parameters / 1e6:,.1f}M" if one.parameters else "–",
+            *(f"{number:,}" for number in (one.merges, one.tuning_merges, one.scores, one.items)),
+            size_text(one.read_bytes),
+            *(_span(seconds) for seconds in (one.merge_seconds, one.score_seconds)),
+        )
+        for one in plan.bases
+    )
+    return [Grid(_title(plan), heads, rows)]
+
+
+def _title(plan: StudyPlan) -> str:
+    total = sum(one.scores for one in plan.bases)
+    kind = "GPU" if plan.device == "cuda" else "core"
+    there = "" if plan.done is None else f", {plan.done:,} of them there already"
+    merged = sum(one.merges + one.tuning_merges for one in plan.bases)
+    return (
+        f"{plan.name}: {merged:,} merges, {total:,} scores{there}; about {_span(plan.seconds)} on "
+        f"{plan.workers} {kind}s, {_span(plan.seconds * plan.workers)} of one"
+    )
+
+
+def _span(seconds: float) -> str:
+    """Seconds for people, as minutes or hours."""
+    if seconds < 5400:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:,.1f} h"
+
+
+def as_json(plan: StudyPlan) -> dict[str, Any]:
+    """The plan as plain data."""
+    return {**asdict(plan), "seconds": plan.seconds}

@@ -1,0 +1,152 @@
+"""What a study has come to, on disk: which scores it asks for, what was tuned, what failed.
+
+    OUT/study.json            the order: subjects, questions, and the key of every score
+    OUT/scores/records/       the scores, one file a key (evals/store.py), and OUT/tuning/ those of the tuning
+    OUT/failures.json         key -> why, of the last run
+
+The report needs these alone: no checkpoint has to be there, and it may be made while a run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evals.store import RecordStore
+from evals.studies.order import Entry, question_of
+from evals.studies.tables.values import Question, Score, Subject
+from evals.studies.tuning import Trial
+from pipeline.checkpoint.files import atomic_write, read_json_object
+from pipeline.errors import InputError
+
+ORDER, FAILURES = "study.json", "failures.json"
+SCORES, TUNING = "scores", "tuning"
+#: Version of the order's fields and meaning.
+SCHEMA = 1
+_WAITING = "not measured yet"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One score that a study asks for. key "": there will be none, as `why` says."""
+
+    subject: Subject
+    question: Question
+    label: str
+    key: str
+    why: str
+
+
+@dataclass(frozen=True)
+class State:
+    """A study's order as it was written. models: (what, path, digest) of every checkpoint it starts from.
+
+    facts: what else a report says: "name", "config" (text), "setting", "versions", "qualities", "resamples".
+    """
+
+    asked: tuple[Asked, ...]
+    trials: tuple[Trial, ...]
+    models: tuple[tuple[str, str, str], ...]
+    facts: Mapping[str, Any]
+
+
+def write_state(
+    out: Path,
+    entries: Sequence[Entry],
+    trials: Sequence[Trial],
+    models: Sequence[tuple[str, str, str]],
+    facts: Mapping[str, Any],
+) -> None:
+    """Write the order of a study, replacing that of an earlier run."""
+    subjects = list(dict.fromkeys(entry.subject for entry in entries))
+    questions = list(dict.fromkeys(question_of(entry.task) for entry in entries))
+    content = {
+        "schema": SCHEMA,
+        "facts": dict(facts),
+        "models": [list(model) for model in models],
+        "subjects": [asdict(one) for one in subjects],
+        "questions": [asdict(one) for one in questions],
+        "scores": [
+            [
+                subjects.index(one.subject),
+                questions.index(question_of(one.task)),
+                one.label,
+                one.key,
+                one.why,
+            ]
+            for one in entries
+        ],
+        "tuning": [asdict(trial) for trial in trials],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    atomic_write(out / ORDER, json.dumps(content).encode())
+
+
+def read_state(out: Path) -> State:
+    """What `write_state` wrote. InputError: no study was begun there, or by another version."""
+    path = out / ORDER
+    if not path.is_file():
+        raise InputError(
+            "no study was begun there",
+            where=str(out),
+            expected=ORDER,
+            hint="run it first: mergescale study run",
+        )
+    found = read_json_object(path)
+    if found.get("schema") != SCHEMA:
+        raise InputError(
+            "a study of another version",
+            where=str(path),
+            expected=f"schema {SCHEMA}",
+            found=str(found.get("schema")),
+        )
+    subjects = [Subject(**{**one, "experts": tuple(one["experts"])}) for one in found["subjects"]]
+    questions = [Question(**one) for one in found["questions"]]
+    return State(
+        tuple(Asked(subjects[s], questions[q], label, key, why) for s, q, label, key, why in found["scores"]),
+        tuple(_trial(one) for one in found["tuning"]),
+        tuple((what, path, digest) for what, path, digest in found["models"]),
+        found["facts"],
+    )
+
+
+def _trial(values: Mapping[str, Any]) -> Trial:
+    settings = tuple((name, value) for name, value in values["settings"])
+    return Trial(**{**values, "settings": settings})
+
+
+def write_failures(out: Path, failures: Mapping[str, str]) -> None:
+    """Key -> why, of the scores that the run that ends now could not measure."""
+    atomic_write(out / FAILURES, json.dumps(dict(failures), indent=1).encode())
+
+
+def read_failures(out: Path) -> dict[str, str]:
+    """What `write_failures` wrote; nothing where no run has ended."""
+    path = out / FAILURES
+    return {key: str(why) for key, why in read_json_object(path).items()} if path.is_file() else {}
+
+
+def scores_of(out: Path, state: State) -> list[Score]:
+    """Every score that is asked for, those that are not there as holes with their reason."""
+    store, failures = RecordStore(out / SCORES), read_failures(out)
+    return [_score(one, store, failures) for one in state.asked]
+
+
+def _score(asked: Asked, store: RecordStore, failures: Mapping[str, str]) -> Score:
+    record = store.get(asked.key) if asked.key else None
+    if record is None:
+        why = asked.why or failures.get(asked.key, _WAITING)
+        return Score("", asked.subject, asked.question, None, why=why)
+    return Score(
+        asked.key, asked.subject, asked.question, record.value, record.stderr, record.n, record.items
+    )
+
+
+def cost_rows(out: Path, state: State) -> list[dict[str, Any]]:
+    """What the work cost, piece by piece, with the size of the base it belongs to. Tuning included."""
+    sizes = {one.subject.base: one.subject.size for one in state.asked}
+    rows = [row for name in (SCORES, TUNING) for row in RecordStore(out / name).spent()]
+    return [{**row, "size": sizes[base]} for row in rows if (base := row["label"].partition("/")[0]) in sizes]
