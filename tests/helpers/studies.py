@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from evals.studies.report.about import About, Failure, Origin, Tuned
 from evals.studies.tables.summary import summarise
@@ -155,9 +156,10 @@ def _fit(quality: str, method: str, role: Role) -> Fit:
             seen = size != "64m" and count in (2, 4, 8)
             value = bottom + 0.4 / (count + 1)
             observed = value + 0.01 * (hash_of(size, count, method) - 0.5) if seen else None
-            parameters = 4**n * 1_000_000
-            held = seen and count == 8
-            points.append(Point(size, parameters, count, observed, value, value - 0.015, value + 0.015, held))
+            point = Point(size, 4**n * 1_000_000, count, observed, value, value - 0.015, value + 0.015, False)
+            points.append(point)
+            if seen and count == 8:
+                points.append(replace(point, predicted=value + 0.01, held=True, inside=True))
     around_limit = {size: Estimate(value, None, value - 0.02, value + 0.02) for size, value in limit.items()}
     amplitude = {size: Estimate(0.4, None, 0.3, 0.5) for size in limit}
     return Fit(

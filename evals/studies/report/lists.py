@@ -8,6 +8,9 @@ from evals.studies.report.view import Listing
 from evals.studies.report.words import figure, interval, number, size_text, time_text
 from evals.studies.tables.values import Estimate, Fit, Point
 
+#: Whether a measured score lies in the interval of its prediction.
+_SAID = {True: "yes", False: "no", None: ""}
+
 
 def law_fits(study: Study) -> Listing:
     """A row a fit and size: what is left with ever more experts, what few experts add, how well it fits."""
@@ -25,7 +28,7 @@ def law_fits(study: Study) -> Listing:
 
 def law_tests(study: Study) -> Listing:
     """Points that were kept out of the fit: what was seen beside what the fit says."""
-    return _points(study, "Points kept out of the fit", held=True)
+    return _points(study, "The largest merges, predicted by a fit without them", held=True)
 
 
 def law_predictions(study: Study) -> Listing:
@@ -35,12 +38,12 @@ def law_predictions(study: Study) -> Listing:
 
 def _points(study: Study, title: str, *, held: bool) -> Listing:
     heads: tuple[str, ...] = ("role", "quality", "method", "size", "experts", "predicted", "95% interval")
-    heads = (*heads, "observed", "inside") if held else heads
+    heads = (*heads, "measured", "inside") if held else heads
     rows: list[tuple[str, ...]] = []
     for fit in study.tables.fits:
         for point in fit.points:
             if held and point.held:
-                rows.append((*_point(fit, point), number(point.observed), _inside(point)))
+                rows.append((*_point(fit, point), number(point.observed), _SAID[point.inside]))
             elif not held and point.observed is None:
                 rows.append(_point(fit, point))
     return Listing(title, heads, tuple(rows))
@@ -51,11 +54,10 @@ def _point(fit: Fit, point: Point) -> tuple[str, ...]:
     return (fit.role, fit.quality, fit.method, point.size, str(point.count), number(point.predicted), limits)
 
 
-def _inside(point: Point) -> str:
-    """Whether what was seen lies in the prediction's interval."""
-    if point.observed is None or point.low is None or point.high is None:
-        return ""
-    return "yes" if point.low <= point.observed <= point.high else "no"
+def law_holes(study: Study) -> Listing:
+    """Sizes and counts that no fit could use."""
+    rows = tuple((fit.role, fit.quality, fit.method, hole) for fit in study.tables.fits for hole in fit.holes)
+    return Listing("Not in the fits", ("role", "quality", "method", "what"), rows)
 
 
 def costs(study: Study) -> Listing:

@@ -18,7 +18,6 @@ from evals.studies.report.view import (
     cells_behind,
     expert_sheets,
     missing_notes,
-    note_text,
     reference_tasks,
     sheets,
 )
@@ -56,8 +55,13 @@ class Contents:
             "sheets": sheets(study),
             "expert_sheets": expert_sheets(study),
             "references": reference_tasks(study),
-            "notes": [(position, note_text(holes)) for holes, position in notes.items()],
-            "law": [lists.law_fits(study), lists.law_tests(study), lists.law_predictions(study)],
+            "notes": [(position, text) for text, position in notes.items()],
+            "law": [
+                lists.law_fits(study),
+                lists.law_holes(study),
+                lists.law_tests(study),
+                lists.law_predictions(study),
+            ],
             "costs": lists.costs(study),
             "tuning": lists.tuning(about),
             "origins": lists.origins(about),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evals.studies.report.study import Base, Study
@@ -95,25 +95,34 @@ def cell_name(cell: Summary) -> str:
     return f"{cell.role}: {one.base}, {model_name(one)}{count}"
 
 
-def lacks(cell: Summary) -> tuple[str, ...]:
-    """What a cell misses and what cannot be formed, "task of subject: why" a line."""
-    return (*cell.holes, *cell.undefined)
+def lacks(cell: Summary) -> str:
+    """What a cell misses and what cannot be formed, in a sentence; "" where nothing is.
+
+    Lines "task of subject: why" with one subject and reason are put together. The cell's own merges are not
+    named, only their seeds: cells that lack the same for the same reason give the same sentence.
+    """
+    one = cell.subject
+    own = f"{one.base}/{one.method}/{one.count} experts/seed "
+    reasons: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    for line in (*cell.holes, *cell.undefined):
+        what, _, rest = line.partition(" of ")
+        who, _, why = rest.partition(": ")
+        mine = who.startswith(own)
+        things, seeds = reasons.setdefault(("" if mine else f" of {who}", why), ({}, {}))
+        things[what] = None
+        if mine:
+            seeds[who.removeprefix(own)] = None
+    said = []
+    for (who, why), (things, seeds) in reasons.items():
+        some = f" (seed {listing(tuple(seeds))})" if 0 < len(seeds) < len(cell.by_seed) else ""
+        said.append(f"{listing(tuple(things))}{who}{some}: {why}")
+    return "; ".join(said)
 
 
-def missing_notes(study: Study) -> dict[tuple[str, ...], int]:
+def missing_notes(study: Study) -> dict[str, int]:
     """What is missing -> its number, in the order of the cells that miss it."""
-    found = dict.fromkeys(lacks(cell) for cell in study.tables.summaries if lacks(cell))
-    return {holes: position for position, holes in enumerate(found, start=1)}
-
-
-def note_text(holes: Sequence[str]) -> str:
-    """ "task of subject: why" lines as one sentence, tasks of one subject and reason together."""
-    reasons: dict[str, list[str]] = {}
-    for hole in holes:
-        task, _, rest = hole.partition(" of ")
-        reasons.setdefault(rest, []).append(task)
-    said = [(listing(tuple(tasks)), rest) for rest, tasks in reasons.items()]
-    return "; ".join(f"{tasks} of {rest}" if rest else tasks for tasks, rest in said)
+    found = dict.fromkeys(text for text in map(lacks, study.tables.summaries) if text)
+    return {text: position for position, text in enumerate(found, start=1)}
 
 
 def sheets(study: Study) -> tuple[Sheet, ...]:
@@ -170,7 +179,7 @@ def expert_sheets(study: Study) -> tuple[Sheet, ...]:
     return tuple(made)
 
 
-def _entry(study: Study, cell: Summary, measure: str, notes: Mapping[tuple[str, ...], int]) -> Entry:
+def _entry(study: Study, cell: Summary, measure: str, notes: Mapping[str, int]) -> Entry:
     """A cell as text; of a hole only the number of its reason."""
     found: Estimate | None = getattr(cell, measure)
     value = number(found.value if found else None)

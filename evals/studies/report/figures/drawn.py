@@ -82,6 +82,7 @@ def _wanted(study: Study) -> Iterator[tuple[str, str, str, Callable[[], Figure |
         if any(fit.role == role for fit in study.tables.fits):
             yield (
                 f"{role}-law", f"Scaling law of {role} scores",
-                "Curves are the fit, bands its 95% interval; open marks were kept out of the fit.",
+                "Curves are the fit, bands its 95% interval. Open marks are predictions by a fit to fewer "
+                "experts, with the interval in which the measured score should lie.",
                 partial(law, study, role),
             )  # fmt: skip

@@ -7,6 +7,7 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +19,12 @@ from evals.studies.tables.values import Tables
 from tests.evals.studies.report.html import Page
 from tests.helpers import studies
 
-SMALL = {"sizes": ("1m", "4m"), "counts": (2, 8), "seeds": (0, 1), "methods": ("average", "ties")}
+SMALL: dict[str, Any] = {
+    "sizes": ("1m", "4m"),
+    "counts": (2, 8),
+    "seeds": (0, 1),
+    "methods": ("average", "ties"),
+}
 WHY = "expert <spelling> | units & more: lost"
 
 
