@@ -90,7 +90,7 @@ def test_arrays_agree_with_plain_loops(role: str) -> None:
 
 
 def test_the_interval_of_a_mean_is_the_closed_form() -> None:
-    """For a plain mean the percentile interval is mean +- 1.96 standard errors, to the noise of 4000 draws."""
+    """For a plain mean the percentile interval is mean +- 1.96 standard errors, to the noise of the draws."""
     items = (np.random.default_rng(0).random(400) < 0.7).astype(float).tolist()
     row = next(one for one in summarise([score(BASE, items)], 4000) if one.role == "held-out")
     assert row.raw is not None and row.raw.low is not None and row.raw.high is not None

@@ -55,7 +55,7 @@ def test_order_changes_nothing(seed: int, shuffle: random.Random) -> None:
 @FEW
 @given(st.integers(0, 1000), st.data())
 def test_a_gap_is_a_hole_where_it_is_needed_and_nowhere_else(seed: int, data: st.DataObject) -> None:
-    """A missing score empties the ratios made of it, names itself there, and leaves other rows as they were."""
+    """A missing score empties the ratios made of it, is named there, and leaves other rows as they were."""
     scores = random_scores(seed)
     index = data.draw(st.integers(0, len(scores) - 1))
     gone = scores[index]
