@@ -1,1 +1,1 @@
-"""A study's tables for people: a self-contained page, Markdown, figures, Parquet. It computes no figure."""
+"""A study's tables for people: a page, Markdown, figures, Parquet. It scores and averages nothing."""

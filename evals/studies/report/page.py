@@ -21,7 +21,7 @@ from evals.studies.report.view import (
     reference_tasks,
     sheets,
 )
-from evals.studies.report.words import HOLE, figure, listing, number
+from evals.studies.report.words import HOLE, figure, listing
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -121,21 +121,18 @@ def _inline(picture: Picture) -> str:
 
 @cache
 def _html() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    env = Environment(
-        loader=PackageLoader("evals.studies.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters |= {"figure": figure, "number": number}
-    return env
+    return _environment(autoescape=True)
 
 
 @cache
 def _markdown() -> Environment:
+    env = _environment(finalize=_plain)
+    env.filters["fenced"] = _fenced
+    return env
+
+
+def _environment(**settings: Any) -> Environment:
+    """Templates of this room; a name they use that is not there is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     env = Environment(
@@ -143,10 +140,9 @@ def _markdown() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_plain,
+        **settings,
     )
-    env.filters |= {"figure": figure, "number": number, "fenced": _fenced}
+    env.filters["figure"] = figure
     return env
 
 

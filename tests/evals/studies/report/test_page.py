@@ -14,6 +14,7 @@ import pytest
 
 from evals.studies.report.page import as_html, as_markdown, contents
 from evals.studies.report.study import Study
+from evals.studies.report.view import lacks
 from evals.studies.report.write import write_report
 from evals.studies.tables.values import Tables
 from tests.evals.studies.report.html import Page
@@ -123,6 +124,19 @@ def test_holes_are_dashes_with_reasons(tables: Tables) -> None:
         note = re.search(r'href="#(missing-\d+)"', shown[0][1])
         assert note and f'id="{note[1]}"' in text
     assert "task" not in WHY and "expert &lt;spelling&gt; | units &amp; more: lost" in text
+
+
+def test_cells_that_lack_the_same_share_a_note() -> None:
+    """One reason is one sentence: tasks together, seeds named only where some are whole, others by name."""
+    one = studies.tables(**SMALL).summaries[0]
+    merge = replace(one.subject, kind="merge", method="ties", count=2)
+    own = f"{merge.base}/ties/2 experts/seed"
+    cell = replace(one, subject=merge, by_seed={0: None, 1: 1.0}, undefined=())
+    lost = (f"a_0 of {own} 0: lost", f"a_1 of {own} 0: lost", "a_0 of expert a of b: not trained")
+    assert lacks(replace(cell, holes=lost)) == "a_0 and a_1 (seed 0): lost; a_0 of expert a of b: not trained"
+    both = (f"a_0 of {own} 0: lost", f"a_0 of {own} 1: lost")
+    assert lacks(replace(cell, holes=both)) == "a_0: lost"
+    assert lacks(replace(cell, holes=())) == ""
 
 
 def test_status_counts_holes(tables: Tables) -> None:
