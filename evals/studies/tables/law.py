@@ -118,7 +118,7 @@ def _solve(series: Mapping[str, _Series]) -> _Curve:
         (np.array(list(one.figures), dtype=np.float64), np.stack(np.broadcast_arrays(*one.figures.values())))
         for one in series.values()
     ]
-    errors_BR = np.stack([_error(float(offset), lines) for offset in OFFSETS])
+    errors_BR = _errors(OFFSETS, lines)
     offsets = OFFSETS[errors_BR.argmin(axis=0)]
     offsets[np.isnan(errors_BR).any(axis=0)] = np.nan  # a resample that lacks a figure has no fit
     offsets[0] = _refined(int(errors_BR[:, 0].argmin()), [(counts, ys[:, :1]) for counts, ys in lines])
@@ -131,30 +131,29 @@ def _solve(series: Mapping[str, _Series]) -> _Curve:
     return _Curve(offsets, limits, amplitudes)
 
 
-def _error(offset: float, lines: Sequence[tuple[Floats, Floats]]) -> Floats:
-    """Sum of squared residuals of the best lines in 1 / (k + offset), one for each resample."""
-    widest = max(ys_KR.shape[1] for _, ys_KR in lines)
-    total = np.zeros(widest)
+def _errors(offsets_B: Floats, lines: Sequence[tuple[Floats, Floats]]) -> Floats:
+    """Sum of squared residuals of the best lines in 1 / (k + offset): (offsets, resamples)."""
+    total = np.zeros((len(offsets_B), 1))
     for counts, ys_KR in lines:
-        xs_K = 1 / (counts + offset)
-        centred_K = (xs_K - xs_K.mean()) / math.sqrt(((xs_K - xs_K.mean()) ** 2).sum())
+        xs_BK = 1 / (counts + offsets_B[:, None])
+        centred_BK = xs_BK - xs_BK.mean(axis=1, keepdims=True)
+        centred_BK /= np.sqrt((centred_BK**2).sum(axis=1, keepdims=True))
         rests_KR = ys_KR - ys_KR.mean(axis=0)
-        rests_KR = rests_KR - np.outer(centred_K, centred_K @ rests_KR)
-        total = total + (rests_KR**2).sum(axis=0)
+        # What is left beside the line's direction, not a difference of large sums of squares.
+        away_BKK = np.eye(len(counts)) - centred_BK[:, :, None] * centred_BK[:, None, :]
+        total = total + ((away_BKK @ rests_KR) ** 2).sum(axis=1)
     return total
 
 
 def _refined(best: int, lines: Sequence[tuple[Floats, Floats]]) -> float:
     """The best offset between the neighbours of the best of `OFFSETS`."""
     low, high = OFFSETS[max(best - 1, 0)], OFFSETS[min(best + 1, len(OFFSETS) - 1)]
-    found = optimize.minimize_scalar(
-        lambda offset: _error(float(offset), lines)[0],
-        bounds=(low, high),
-        method="bounded",
-        options={"xatol": 1e-9},
-    )
-    tried = [float(found.x), float(OFFSETS[best])]
-    return min(tried, key=lambda offset: float(_error(offset, lines)[0]))
+
+    def error(offset: float) -> float:
+        return float(_errors(np.array([offset]), lines)[0, 0])
+
+    found = optimize.minimize_scalar(error, bounds=(low, high), method="bounded", options={"xatol": 1e-9})
+    return min((float(found.x), float(OFFSETS[best])), key=error)
 
 
 def _fitted(series: Mapping[str, _Series], curve: _Curve) -> list[Point]:
