@@ -17,7 +17,7 @@ from evals.studies.report.view import (
     Behind,
     cells_behind,
     expert_sheets,
-    missing_notes,
+    notes_with_cells,
     reference_tasks,
     sheets,
 )
@@ -43,7 +43,6 @@ class Contents:
     def values(self) -> Mapping[str, Any]:
         """The names that templates use."""
         study, about = self.study, self.about
-        notes = missing_notes(study)
         missing = [score for score in study.tables.scores if score.value is None]
         return {
             "about": about,
@@ -55,7 +54,7 @@ class Contents:
             "sheets": sheets(study),
             "expert_sheets": expert_sheets(study),
             "references": reference_tasks(study),
-            "notes": [(position, text) for text, position in notes.items()],
+            "notes": notes_with_cells(study),
             "law": [
                 lists.law_fits(study),
                 lists.law_holes(study),

@@ -98,24 +98,25 @@ def cell_name(cell: Summary) -> str:
 def lacks(cell: Summary) -> str:
     """What a cell misses and what cannot be formed, in a sentence; "" where nothing is.
 
-    Lines "task of subject: why" with one subject and reason are put together. The cell's own merges are not
-    named, only their seeds: cells that lack the same for the same reason give the same sentence.
+    Lines "task of subject: why" with one subject and reason are put together. The cell's own models are not
+    named, of merges only their seeds: cells that lack the same for the same reason give the same sentence.
     """
     one = cell.subject
     own = f"{one.base}/{one.method}/{one.count} experts/seed "
-    reasons: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    reasons: dict[tuple[str, str], tuple[set[str], set[str]]] = {}
     for line in (*cell.holes, *cell.undefined):
         what, _, rest = line.partition(" of ")
         who, _, why = rest.partition(": ")
-        mine = who.startswith(own)
-        things, seeds = reasons.setdefault(("" if mine else f" of {who}", why), ({}, {}))
-        things[what] = None
-        if mine:
-            seeds[who.removeprefix(own)] = None
+        merged = who.startswith(own)
+        mine = merged or line in cell.undefined
+        things, seeds = reasons.setdefault(("" if mine else f" of {who}", why), (set(), set()))
+        things.add(what)
+        if merged and line in cell.holes:
+            seeds.add(who.removeprefix(own))
     said = []
     for (who, why), (things, seeds) in reasons.items():
-        some = f" (seed {listing(tuple(seeds))})" if 0 < len(seeds) < len(cell.by_seed) else ""
-        said.append(f"{listing(tuple(things))}{who}{some}: {why}")
+        some = f" (seed {listing(tuple(sorted(seeds)))})" if 0 < len(seeds) < len(cell.by_seed) else ""
+        said.append(f"{listing(tuple(sorted(things)))}{who}{some}: {why}")
     return "; ".join(said)
 
 
@@ -123,6 +124,18 @@ def missing_notes(study: Study) -> dict[str, int]:
     """What is missing -> its number, in the order of the cells that miss it."""
     found = dict.fromkeys(text for text in map(lacks, study.tables.summaries) if text)
     return {text: position for position, text in enumerate(found, start=1)}
+
+
+def notes_with_cells(study: Study) -> tuple[tuple[int, str, str], ...]:
+    """(number, what is missing, which cells lack it: the first three by name, then how many more)."""
+    cells: dict[str, list[str]] = {}
+    for cell in study.tables.summaries:
+        cells.setdefault(lacks(cell), []).append(cell_name(cell))
+    found = []
+    for text, position in missing_notes(study).items():
+        names, more = cells[text][:3], len(cells[text]) - 3
+        found.append((position, text, "; ".join(names) + (f"; and {more} more" if more > 0 else "")))
+    return tuple(found)
 
 
 def sheets(study: Study) -> tuple[Sheet, ...]:
