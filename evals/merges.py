@@ -6,6 +6,7 @@ plans and groups; it never reads a weight but for its digest.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +51,14 @@ def plan_model(config: MergeConfig, label: str, place: str, digests: Digests) ->
         base="" if plan.base is None else plan.base.directory,
         method=plan.config.merge_method,
         inputs=tuple(str(Path(index.directory).resolve()) for index in plan.experts),
-        merge=Merge((plan,), 0, digest, companions_of(plan)),
+        merge=Merge(
+            packed=pickle.dumps((plan,)),
+            members=1,
+            position=0,
+            group=digest,
+            layout=digest_json([tensor.spec.name for tensor in plan.tensors]),
+            companions=companions_of(plan),
+        ),
     )
 
 
@@ -74,9 +82,11 @@ def _grouped(members: Sequence[Model]) -> Mapping[str, Model]:
     """Digest -> model, all of one group."""
     merges = [member.merge for member in members if member.merge is not None]
     name = digest_json(["group", *(member.digest for member in members)])
-    plans = tuple(merge.plans[merge.position] for merge in merges)
+    packed = pickle.dumps(tuple(merge.plan for merge in merges))
     return {
-        member.digest: replace(member, merge=replace(merge, plans=plans, position=position, group=name))
+        member.digest: replace(
+            member, merge=replace(merge, packed=packed, members=len(merges), position=position, group=name)
+        )
         for position, (member, merge) in enumerate(zip(members, merges, strict=True))
     }
 
@@ -86,7 +96,7 @@ def _families(merges: Sequence[Model]) -> list[list[Model]]:
     families: list[list[Model]] = []
     for model in sorted(merges, key=lambda one: -len(_read(one))):
         for family in families:
-            if _read(model) <= _read(family[0]) and _tensors(model) == _tensors(family[0]):
+            if _read(model) <= _read(family[0]) and _layout(model) == _layout(family[0]):
                 family.append(model)
                 break
         else:
@@ -99,7 +109,6 @@ def _read(model: Model) -> set[str]:
     return {*model.inputs, model.base} - {""}
 
 
-def _tensors(model: Model) -> list[str]:
-    """The names of a merge's tensors in order: running sums pass from one to the next."""
-    assert model.merge is not None
-    return [tensor.spec.name for tensor in model.merge.plans[model.merge.position].tensors]
+def _layout(model: Model) -> str:
+    """A merge's tensors in order: running sums pass from one to the next."""
+    return model.merge.layout if model.merge is not None else ""

@@ -7,9 +7,10 @@ loads weights.
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from evals.content import Digests
 from evals.record import BASELINE
@@ -66,14 +67,28 @@ class Model:
 class Merge:
     """One merge of a group that is computed together, from one read of the experts.
 
-    plans: of the whole group.  position: which of them this is.  group: the group's name.
+    packed: the plans of the whole group, pickled once: every unit of every model of the group carries them,
+    and few workers open them.  members: how many they are.  position: which of them this is.
+    group: the group's name.  layout: digest of the names of its tensors, in order.
     companions: config and tokenizer files of this merge.
     """
 
-    plans: tuple[MergePlan, ...]
+    packed: bytes
+    members: int
     position: int
     group: str
+    layout: str
     companions: tuple[Companion, ...]
+
+    @property
+    def plans(self) -> tuple[MergePlan, ...]:
+        """The plans of the whole group."""
+        return cast("tuple[MergePlan, ...]", pickle.loads(self.packed))
+
+    @property
+    def plan(self) -> MergePlan:
+        """This merge's own plan."""
+        return self.plans[self.position]
 
 
 def baseline_model(kind: str) -> Model:

@@ -64,7 +64,7 @@ def resources(models: Sequence[Model], setting: Setting, executor: str) -> Resou
 
 def _held_bytes(model: Model, grown: float) -> int:
     """The model in memory, and the merges of its group that wait for their turn."""
-    waiting = model.weights_bytes * len(model.merge.plans) if model.merge is not None else 0
+    waiting = model.weights_bytes * model.merge.members if model.merge is not None else 0
     return int(grown * model.weights_bytes) + waiting
 
 

@@ -100,8 +100,9 @@ def _merged_weights(model: Model) -> dict[str, Any]:
     group = model.merge.group
     if group not in _merged:
         _merged.clear()
-        with spending("merge", model.label, _read_bytes(model.merge.plans)):
-            _merged[group] = merged_together(model.merge.plans)
+        plans = model.merge.plans
+        with spending("merge", model.label, _read_bytes(plans)):
+            _merged[group] = merged_together(plans)
     return dict(_merged[group][model.merge.position])
 
 

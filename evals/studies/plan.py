@@ -75,6 +75,17 @@ class StudyPlan:
         return sum(base.merge_seconds + base.score_seconds for base in self.bases) / self.workers
 
 
+@dataclass(frozen=True)
+class _Grounds:
+    """What every base's share is reckoned from."""
+
+    config: StudyConfig
+    tasks: tuple[Task, ...]
+    setting: Setting
+    limits: Limits
+    device: str
+
+
 def plan_study(config: StudyConfig, setting: Setting, cluster: str | None) -> StudyPlan:
     """The plan of a study on this machine, or on a described cluster (as `mergescale plan` takes it).
 
@@ -82,48 +93,46 @@ def plan_study(config: StudyConfig, setting: Setting, cluster: str | None) -> St
     """
     limits = limits_for(None, None, processes=True, cluster=cluster)
     device = "cuda" if cluster is not None and "gpus" in cluster else setting.device
-    tasks = [task for file in (config.held_in, config.held_out) if file for task in load_suite(file).tasks]
+    files = [file for file in (config.held_in, config.held_out) if file is not None]
+    tasks = tuple(task for file in files for task in load_suite(file).tasks)
     notes = [
         f"assumed: {_TOKENS_AN_ITEM} tokens an item, {_FLOPS[device]:.0e} operations a second and worker, "
         f"{limits.disk_bytes_per_s * limits.workers / 1e9:.1f} GB/s from disk"
     ]
     cells, trials = merges(config), tuning_cells(config)
-    bases = tuple(_base(config, base, cells, trials, tasks, setting, limits, device) for base in config.bases)
-    notes += [
-        f"{one.base}: its size is not known; its time is left out" for one in bases if not one.parameters
-    ]
+    grounds = _Grounds(config, tasks, setting, limits, device)
+    bases = tuple(_base(grounds, base, cells, trials) for base in config.bases)
+    unknown = [one.base for one in bases if not one.parameters]
+    notes += [f"{name}: its size is not known; its time is left out" for name in unknown]
     done, why = _done(config, setting, cells)
     return StudyPlan(config.name, limits.workers, device, bases, done, (*notes, *why))
 
 
-def _base(
-    config: StudyConfig,
-    base: BaseMembers,
-    cells: Sequence[Cell],
-    trials: Sequence[Cell],
-    tasks: Sequence[Task],
-    setting: Setting,
-    limits: Limits,
-    device: str,
-) -> BasePlan:
+def _base(grounds: _Grounds, base: BaseMembers, cells: Sequence[Cell], trials: Sequence[Cell]) -> BasePlan:
     """One base's share."""
+    config, limits = grounds.config, grounds.limits
     own = [cell for cell in cells if cell.base == base.name]
     tried = [cell for cell in trials if cell.base == base.name]
     parameters, weights_bytes = _size(base, config)
-    asked = _asked(config, base, own, tasks)
-    items = sum(setting.items(task) or _ITEMS for task in asked)
-    limit = config.tuning.limit if config.tuning else None
-    held_in = [task for task in tasks if task.role == "held-in"]
-    on_rows = [task for cell in tried for task in held_in if task.category in cell.experts]
-    items += sum(limit or _ITEMS for _ in on_rows)
-    read_bytes = weights_bytes * (
-        _models_read(own, weights_bytes, limits) + _models_read(tried, weights_bytes, limits)
+    asked = _asked(config, base, own, grounds.tasks)
+    on_rows = sum(
+        task.role == "held-in" and task.category in cell.experts for cell in tried for task in grounds.tasks
     )
-    flops = 2.0 * (parameters or 0) * _TOKENS_AN_ITEM * items
+    items = sum(grounds.setting.items(task) or _ITEMS for task in asked)
+    items += on_rows * ((config.tuning.limit if config.tuning else None) or _ITEMS)
+    models = _models_read(own, weights_bytes, limits) + _models_read(tried, weights_bytes, limits)
     return BasePlan(
-        base.name, parameters, weights_bytes, len(own), len(tried), len(asked) + len(on_rows), items, read_bytes,
-        read_bytes / limits.disk_bytes_per_s, flops / _FLOPS[device],
-    )  # fmt: skip
+        base=base.name,
+        parameters=parameters,
+        weights_bytes=weights_bytes,
+        merges=len(own),
+        tuning_merges=len(tried),
+        scores=len(asked) + on_rows,
+        items=items,
+        read_bytes=weights_bytes * models,
+        merge_seconds=weights_bytes * models / limits.disk_bytes_per_s,
+        score_seconds=2.0 * (parameters or 0) * _TOKENS_AN_ITEM * items / _FLOPS[grounds.device],
+    )
 
 
 def _asked(

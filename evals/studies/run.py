@@ -115,7 +115,7 @@ def _keep(study: Study, members: Sequence[Member], running: Running) -> None:
         merge = member.model.merge
         place = study.config.out / "merged" / member.model.label.replace(" ", "-")
         with running.start() as executor:
-            run_merge(merge.plans[merge.position], place, executor, show_progress=running.show_progress)
+            run_merge(merge.plan, place, executor, show_progress=running.show_progress)
         running.report(f"kept: {place}")
 
 

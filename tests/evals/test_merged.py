@@ -103,7 +103,7 @@ def test_groups_fit_workers_and_memory(home: Path, family: tuple[Path, list[Path
     def sizes(workers: int, memory_bytes: int) -> list[int]:
         found = together(models, workers, memory_bytes)
         assert [model.digest for model in found] == [model.digest for model in models]
-        return [len(model.merge.plans) for model in found if model.merge is not None]
+        return [model.merge.members for model in found if model.merge is not None]
 
     assert sizes(1, 1 << 30) == [4] * 4
     assert sizes(2, 1 << 30) == [2] * 4

@@ -67,7 +67,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "pipeline.work.holding",
     ),
     "evals.material": ("pipeline.errors", "pipeline.checkpoint"),
-    "evals.demo": ("evals", "pipeline", "cluster.contract"),
+    "evals.demo": ("evals", "pipeline", "cluster.contract", "cluster.on_demand"),
     "evals.family": ("evals", "pipeline", "cluster.contract"),
     "evals.studies": ("evals", "pipeline", "cluster.contract", "cluster.progress"),
     "evals.studies.config": (

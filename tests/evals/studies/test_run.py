@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.contract import Outcome, Unit
+from evals.record import read_jsonl
 from evals.setting import Setting
 from evals.studies.config import StudyConfig, load_study
 from evals.studies.order import prepare
 from evals.studies.plan import plan_study
 from evals.studies.reporting import report_study
 from evals.studies.run import Running, run_study
-from evals.studies.state import read_state, scores_of
+from evals.studies.state import cost_rows, read_state, scores_of
 from evals.studies.status import status_of
+from pipeline.checkpoint.manifest import MANIFEST_NAME
 from pipeline.errors import InputError, RunError
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.models import write_model
@@ -38,31 +42,55 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def files(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with suites and data; the study's paths start there."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "m").symlink_to(models)
+def write_files(folder: Path, models: Path) -> None:
+    """Suites, their data and a link to the models."""
+    (folder / "m").symlink_to(models)
     for seed, split in enumerate(("held-in", "validation", "held-out")):
         categories = CATEGORIES if split != "held-out" else ("other",)
+        tasks = {}
         for place, category in enumerate(categories):
-            write_rows(tmp_path / f"{split}-{category}.jsonl", choice_rows(12, seed=10 * seed + place))
-        tasks = {
-            category: [
-                choice_task(f"{category}-task", definition=CHOICE, data={"test": f"{split}-{category}.jsonl"})
-            ]
-            for category in categories
-        }
-        write_suite(tmp_path / f"{split}.yaml", tasks, role="held-out" if split == "held-out" else "held-in")
+            rows = write_rows(folder / f"{split}-{category}.jsonl", choice_rows(12, seed=10 * seed + place))
+            tasks[category] = [choice_task(f"{category}-task", definition=CHOICE, data={"test": rows.name})]
+        write_suite(folder / f"{split}.yaml", tasks, role="held-out" if split == "held-out" else "held-in")
+
+
+@pytest.fixture
+def files(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with suites and data, where the study's paths start; its study has one base."""
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path, models)
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
+    """The folder of a study of two bases that was run to its end."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_files(folder, models)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert plan_study(study(folder), Setting(), None).done == 0
+        missing, executor, _ = run(study(folder))
+    assert missing is None and executor.ran
+    return folder
+
+
+@pytest.fixture
+def done(finished: Path, monkeypatch: pytest.MonkeyPatch) -> StudyConfig:
+    """The study that was run to its end; tests must not change it."""
+    monkeypatch.chdir(finished)
+    return study(finished)
+
+
+def one_base(name: str, **changes: Any) -> dict[str, Any]:
+    """A base of the models as a study file lists it."""
+    changes = {"multitask": f"m/{name}/multitask"} | changes
+    return listed(name, CATEGORIES, size="1M", quality=name, **changes)
+
+
 def study(folder: Path, **changes: Any) -> StudyConfig:
-    """A study of the models: averaging, DARE, and a tuned task arithmetic; two of the three keys replaced."""
-    bases = [
-        listed(name, CATEGORIES, size="1M", quality=name, multitask=f"m/{name}/multitask")
-        for name in ("weak", "strong")
-    ]
+    """A study of the models: averaging, DARE, and a tuned task arithmetic; some keys replaced."""
+    bases = [one_base("weak"), one_base("strong")]
     content: dict[str, Any] = {
         "bases": bases,
         "methods": {
@@ -84,79 +112,88 @@ def run(config: StudyConfig) -> tuple[RunError | None, InlineExecutor, list[str]
     return run_study(prepared, Running(lambda: executor, lines.append)), executor, lines
 
 
-def test_a_study_measures_every_cell_once(files: Path) -> None:
+def test_a_study_measures_every_cell_once(done: StudyConfig) -> None:
     """Every score of the grid is there after a run; a second run measures nothing and changes no byte."""
-    config = study(files)
-    missing, executor, _ = run(config)
-    assert missing is None and executor.ran
-    scores = scores_of(config.out, read_state(config.out))
+    scores = scores_of(done.out, read_state(done.out))
     assert len({score.subject for score in scores}) == 2 * (5 + 3 * 2 + 1 + 1 + 2)
     assert all(score.value is not None and score.id for score in scores)
-    page = report_study(config.out).read_bytes()
-    again, executor, _ = run(config)
-    assert again is None and not executor.ran
-    assert report_study(config.out).read_bytes() == page
-    assert not list(config.out.rglob("*.safetensors"))
+    page = report_study(done.out).read_bytes()
+    missing, executor, _ = run(done)
+    assert missing is None and not executor.ran
+    assert report_study(done.out).read_bytes() == page
+    assert not list(done.out.rglob("*.safetensors"))
 
 
-def test_merges_are_scored_on_their_experts_tasks_and_the_held_out_ones(files: Path) -> None:
+def test_merges_are_scored_on_their_experts_tasks_and_the_held_out_ones(done: StudyConfig) -> None:
     """Held-in tasks of a merge are those whose expert is in it; references are scored on theirs."""
-    config = study(files)
-    run(config)
-    asked = read_state(config.out).asked
+    asked = read_state(done.out).asked
     for one in asked:
         own = one.subject.experts if one.subject.kind in ("merge", "expert") else CATEGORIES
         assert one.question.role == "held-out" or one.question.category in own
-    counts = {one.label: sum(other.label == one.label for other in asked) for one in asked}
+    counts = Counter(one.label for one in asked)
     assert counts["weak/base"] == 4 and counts["weak/colour"] == 2 and counts["weak/multitask"] == 4
     assert counts["weak/averaging/2 experts/seed 0"] == 3 and counts["weak/averaging/3 experts/seed 0"] == 4
 
 
-def test_parameters_are_chosen_on_validation_rows_alone(files: Path) -> None:
+def test_parameters_are_chosen_on_validation_rows_alone(done: StudyConfig) -> None:
     """The best trial of each base, method and count is chosen, on rows that the study does not report."""
-    config = study(files)
-    run(config)
-    state = read_state(config.out)
+    state = read_state(done.out)
     assert len(state.trials) == 2 * 2 * 2
     for trial in state.trials:
         rivals = [one for one in state.trials if (one.base, one.count) == (trial.base, trial.count)]
         assert sum(one.chosen for one in rivals) == 1
         if trial.chosen:
             assert trial.score == max(one.score for one in rivals if one.score is not None)
-            label = f"{trial.base}/arithmetic/{trial.count} experts/seed 0/lambda={dict(trial.settings)['lambda']}"
-            assert any(one.label == label for one in state.asked)
-    reported = {
-        json.loads(line)["suite"] for line in (config.out / "scores/records.jsonl").read_text().splitlines()
+            start = f"{trial.base}/arithmetic/{trial.count} experts/seed 0"
+            assert any(one.label == f"{start}/lambda={trial.settings[0][1]}" for one in state.asked)
+    suites = {
+        name: {record.suite for record in read_jsonl(done.out / name / "records.jsonl")}
+        for name in ("scores", "tuning")
     }
-    tuned = {
-        json.loads(line)["suite"] for line in (config.out / "tuning/records.jsonl").read_text().splitlines()
-    }
-    assert reported == {"held-in", "held-out"} and tuned == {"validation"}
+    assert suites == {"scores": {"held-in", "held-out"}, "tuning": {"validation"}}
+
+
+def test_a_plan_counts_what_a_run_does(done: StudyConfig) -> None:
+    """The plan's numbers of merges and scores are those of the run; afterwards all are there."""
+    found, state = plan_study(done, Setting(), None), read_state(done.out)
+    merges = {one.label for one in state.asked if one.subject.kind == "merge"}
+    assert sum(base.merges for base in found.bases) == len(merges)
+    assert sum(base.tuning_merges for base in found.bases) == len(state.trials)
+    on_rows = sum(trial.count for trial in state.trials)
+    assert sum(base.scores for base in found.bases) == len(state.asked) + on_rows
+    assert found.done == len({one.key for one in state.asked})
+    described = plan_study(done, Setting(), "nodes=2,gpus=4")
+    assert (described.workers, described.device) == (8, "cuda")
+
+
+def test_work_is_accounted_for(done: StudyConfig) -> None:
+    """Loading, merging and scoring is in the costs, with time, bytes and peak memory."""
+    rows = cost_rows(done.out, read_state(done.out))
+    assert {row["kind"] for row in rows} == {"load", "merge", "score"}
+    assert all(row["size"] == "1M" and row["peak_bytes"] > 0 for row in rows)
+    assert all(row["read_bytes"] > 0 for row in rows if row["kind"] != "score")
 
 
 def test_a_changed_method_is_all_that_is_measured_again(files: Path) -> None:
     """After a change of one method's parameters only its merges are measured."""
-    run(study(files))
-    methods = {
+    small: dict[str, Any] = {"bases": [one_base("weak")], "seeds": [0], "tune": None}
+    methods: dict[str, Any] = {
         "averaging": {"merge_method": "linear"},
-        "arithmetic": {"merge_method": "task_arithmetic", "tune": {"lambda": [0.3, 1.0]}},
-        "dare": {"merge_method": "dare_ties", "parameters": {"density": 0.6}},
+        "dare": {"merge_method": "dare_ties", "parameters": {"density": 0.5}},
     }
-    _, executor, _ = run(study(files, methods=methods))
+    run(study(files, methods=methods, **small))
+    methods["dare"]["parameters"]["density"] = 0.6
+    _, executor, _ = run(study(files, methods=methods, **small))
     answers = [name for name in executor.ran if not name.startswith("check/")]
     assert answers and all("/dare/" in name for name in answers)
 
 
 def test_what_is_missing_is_a_hole_with_its_reason(files: Path) -> None:
     """An expert that is not there costs the scores that need it; the others are measured, and it is said."""
-    bases = [
-        listed("weak", CATEGORIES, size="1M", quality="weak"),
-        listed("strong", CATEGORIES[:2], size="1M"),
-    ]
-    bases[0]["experts"]["shape"] = "m/weak/nowhere"
-    config = study(files, bases=bases)
+    experts = {"colour": "m/weak/colour", "size": "m/weak/size", "shape": "m/weak/nowhere"}
+    config = study(files, bases=[one_base("weak", experts=experts)], seeds=[0, 2])
     missing, _, _ = run(config)
-    assert missing is not None and "nowhere" in missing.where and "names none" in missing.where
+    assert missing is not None and "nowhere" in missing.where
     scores = scores_of(config.out, read_state(config.out))
     holes = [score for score in scores if score.value is None]
     assert holes and all("shape" in score.subject.experts and score.why for score in holes)
@@ -166,90 +203,45 @@ def test_what_is_missing_is_a_hole_with_its_reason(files: Path) -> None:
     assert sum(int(row[4]) for row in grid.rows) == len(holes) and any("nowhere" in line for line in lines)
 
 
-def test_a_stopped_study_goes_on(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_study_goes_on(files: Path) -> None:
     """What was measured before a run was ended is not measured again, and a report can be had meanwhile."""
-    config = study(files)
+    config = study(files, bases=[one_base("weak")], seeds=[0])
 
     class Ending(InlineExecutor):
-        def run(self, units: Any) -> Any:
+        def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
             for outcome in super().run(units):
                 yield outcome
-                if len(self.ran) > 40:
+                if "averaging" in outcome.unit_id:
                     raise KeyboardInterrupt
 
-    prepared = prepare(config, Setting(), print)
     with pytest.raises(KeyboardInterrupt):
-        run_study(prepared, Running(Ending, print))
-    assert "–" in report_study(config.out).read_text()
+        run_study(prepare(config, Setting(), print), Running(Ending, print))
+    assert "not measured yet" in report_study(config.out).read_text()
+    before = [score for score in scores_of(config.out, read_state(config.out)) if score.value is not None]
     _, executor, _ = run(config)
-    whole = study(files, out="whole")
-    _, fresh, _ = run(whole)
-    assert 0 < len(executor.ran) < len(fresh.ran)
-    values = [[score.value for score in scores_of(one.out, read_state(one.out))] for one in (config, whole)]
-    assert values[0] == values[1]
-
-
-def test_a_plan_counts_what_a_run_does(files: Path) -> None:
-    """The plan's numbers of merges and scores are those of the run; afterwards all are there."""
-    config = study(files)
-    before = plan_study(config, Setting(), None)
-    assert before.done == 0
-    run(config)
-    asked = read_state(config.out).asked
-    merges = {one.label for one in asked if one.subject.kind == "merge"}
-    assert sum(base.merges for base in before.bases) == len(merges)
-    trials = read_state(config.out).trials
-    assert sum(base.tuning_merges for base in before.bases) == len(trials)
-    on_rows = sum(trial.count for trial in trials)
-    assert sum(base.scores for base in before.bases) == len(asked) + on_rows
-    assert plan_study(config, Setting(), None).done == len({one.key for one in asked})
-    described = plan_study(config, Setting(), "nodes=2,gpus=4")
-    assert (described.workers, described.device) == (8, "cuda")
+    after = {score.id: score for score in scores_of(config.out, read_state(config.out))}
+    assert before and all(after[score.id] == score for score in before)
+    answers = [name for name in executor.ran if not name.startswith("check/")]
+    assert answers and "weak/base on held-in/colour-task" not in answers
 
 
 def test_models_that_are_not_here_are_planned_by_their_written_size(files: Path) -> None:
     """A plan needs no models: it says what it takes them to be, and that what is there cannot be known."""
-    config = study(
-        files,
-        bases=[listed("far", CATEGORIES, parameters=1e9)],
-        tune=None,
-        methods={"averaging": {"merge_method": "linear"}},
-    )
-    found = plan_study(config, Setting(), "nodes=1,gpus=8")
+    methods = {"averaging": {"merge_method": "linear"}}
+    far = listed("far", CATEGORIES, parameters=1e9)
+    found = plan_study(study(files, bases=[far], tune=None, methods=methods), Setting(), "nodes=1,gpus=8")
     assert found.bases[0].weights_bytes == 2_000_000_000 and found.done is None
     assert found.seconds > 0 and any("cannot be said" in note for note in found.notes)
 
 
 def test_kept_merges_are_written(files: Path) -> None:
-    """With `keep` every merge is a model directory under OUT/merged, of the digest that was scored."""
-    config = study(
-        files,
-        keep=True,
-        bases=[listed("weak", CATEGORIES, size="1M", quality="weak")],
-        tune=None,
-        methods={"averaging": {"merge_method": "linear"}},
-        seeds=[0],
-    )
+    """With `keep` every merge is a model directory under OUT/merged."""
+    methods = {"averaging": {"merge_method": "linear"}}
+    config = study(files, keep=True, bases=[one_base("weak")], tune=None, methods=methods, seeds=[0])
     assert run(config)[0] is None
-    kept = sorted(
-        path.parent.relative_to(config.out) for path in config.out.rglob("mergescale_manifest.json")
-    )
-    assert [str(path) for path in kept] == [
-        "merged/weak/averaging/2-experts/seed-0",
-        "merged/weak/averaging/3-experts/seed-0",
-    ]
-
-
-def test_work_is_accounted_for(files: Path) -> None:
-    """Loading, merging and scoring of every model is in the costs, with time, bytes and peak memory."""
-    config = study(files)
-    run(config)
-    from evals.studies.state import cost_rows
-
-    rows = cost_rows(config.out, read_state(config.out))
-    assert {row["kind"] for row in rows} == {"load", "merge", "score"}
-    assert all(row["size"] == "1M" and row["peak_bytes"] > 0 for row in rows)
-    assert all(row["read_bytes"] > 0 for row in rows if row["kind"] != "score")
+    kept = sorted(str(path.parent) for path in (config.out / "merged").rglob(MANIFEST_NAME))
+    start = f"{config.out}/merged/weak/averaging"
+    assert kept == [f"{start}/2-experts/seed-0", f"{start}/3-experts/seed-0"]
 
 
 def test_a_study_that_was_not_begun_has_no_status(files: Path) -> None:
