@@ -52,4 +52,6 @@ def _about(state: State, scores: list[Score]) -> About:
         finished=done == len(scores),
         scores_done=done,
         scores_total=len(scores),
+        qualities=tuple(state.facts["qualities"]),
+        methods=tuple(state.facts["methods"]),
     )

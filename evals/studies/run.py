@@ -132,6 +132,7 @@ def _said(study: Study) -> tuple[list[tuple[str, str, str]], dict[str, Any]]:
         "setting": vars(study.setting).copy(),
         "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
         "qualities": list(dict.fromkeys(base.quality for base in config.bases)),
+        "methods": [method.name for method in config.methods],
         "resamples": config.resamples,
         "protocol": _protocol(study),
     }

@@ -44,7 +44,8 @@ class Asked:
 class State:
     """A study's order as it was written. models: (what, path, digest) of every checkpoint it starts from.
 
-    facts: what else a report says: "name", "config" (text), "setting", "versions", "qualities", "resamples".
+    facts: what else a report says: "name", "config" (text), "setting", "versions", "qualities", "methods",
+    "resamples", "protocol".
     """
 
     asked: tuple[Asked, ...]
