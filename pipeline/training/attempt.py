@@ -14,9 +14,9 @@ A crash while a checkpoint is written leaves the one before it.
 from __future__ import annotations
 
 import fcntl
-import glob
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -32,6 +32,7 @@ from pipeline.training.steplog import Step
 _MARK = "mark.json"
 _CHECKPOINT = "checkpoint-"
 _BEST = "best-"
+_KEY_LENGTH = 12
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Memory:
 
 def key_of(deciding: Mapping[str, Any]) -> str:
     """A short name for everything that decides an expert's weights."""
-    return digest_bytes(json.dumps(deciding, sort_keys=True).encode())[:12]
+    return digest_bytes(json.dumps(deciding, sort_keys=True).encode())[:_KEY_LENGTH]
 
 
 @contextmanager
@@ -57,7 +58,8 @@ def workspace(out: Path, key: str) -> Iterator[Path]:
     """The folder to train the expert at `out` in: the one an earlier attempt left, or a new one.
 
     While another attempt works there (a worker that was thought lost), one of its own. When the work is done
-    the folder is removed, with those of other settings; when it failed it stays if there is a checkpoint.
+    the folder is removed, with those of other settings where nobody works; when it failed it stays if there
+    is a checkpoint.
     """
     shared = out.with_name(f".{out.name}.{key}.training")
     lock = _lock(shared)
@@ -71,12 +73,25 @@ def workspace(out: Path, key: str) -> Iterator[Path]:
         return
     try:
         yield shared
-        for folder in glob.glob(f"{glob.escape(str(out.with_name(f'.{out.name}')))}.*.training"):
-            shutil.rmtree(folder, ignore_errors=True)
+        _remove_left(out, shared)
     finally:
         if newest(shared) is None:
             shutil.rmtree(shared, ignore_errors=True)
         os.close(lock)
+
+
+def _remove_left(out: Path, shared: Path) -> None:
+    """Remove the folder of the work that is done, and those that attempts with other settings left.
+
+    Names of experts may hold dots: only what a key follows is this one's.
+    """
+    own = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{{_KEY_LENGTH}}}\.training")
+    shutil.rmtree(shared, ignore_errors=True)
+    for folder in [folder for folder in out.parent.iterdir() if own.fullmatch(folder.name)]:
+        held = _lock(folder)
+        if held is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
 
 
 def _lock(folder: Path) -> int | None:
