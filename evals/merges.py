@@ -13,6 +13,8 @@ from pathlib import Path
 
 from evals.content import Digests, digest_json
 from evals.models import Merge, Model
+from pipeline.checkpoint.companions import Companion
+from pipeline.checkpoint.files import digest_bytes
 from pipeline.config.load import load_config
 from pipeline.config.merge import MergeConfig
 from pipeline.plan.build import plan_merge
@@ -38,11 +40,14 @@ def describe_merge(path: Path, digests: Digests) -> Model:
 def plan_model(config: MergeConfig, label: str, place: str, digests: Digests) -> Model:
     """The merge of a checked config as a model that no one has written; `place` is what records say of it.
 
+    Its digest covers what a written merge would hold: the plan, its inputs' weights, the files beside them.
     Raises whatever is wrong with its models. Reads every input's weights once, for digests.
     """
     plan = with_local_weights(plan_merge(config))
     files = {file.path: digests.of_file(Path(file.path)) for index in plan.indexes for file in index.files}
-    digest = digest_json(["merge", plan.fingerprint, sorted(files.items())])
+    companions = companions_of(plan)
+    beside = [(one.name, _companion_digest(one, digests)) for one in companions]
+    digest = digest_json(["merge", plan.fingerprint, sorted(files.items()), beside])
     return Model(
         path=place,
         digest=digest,
@@ -57,9 +62,16 @@ def plan_model(config: MergeConfig, label: str, place: str, digests: Digests) ->
             position=0,
             group=digest,
             layout=digest_json([tensor.spec.name for tensor in plan.tensors]),
-            companions=companions_of(plan),
+            companions=companions,
         ),
     )
+
+
+def _companion_digest(companion: Companion, digests: Digests) -> str:
+    """Of the bytes that will lie beside the weights: prompts are cut into tokens by some of them."""
+    if companion.source is None:
+        return digest_bytes(companion.content)
+    return digests.of_file(Path(companion.source))
 
 
 def together(models: Sequence[Model], workers: int, memory_bytes: int) -> list[Model]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +123,14 @@ def test_a_changed_expert_is_another_merge(home: Path, tmp_path: Path) -> None:
     write_model(tmp_path / "e", seed=31, base=home / "base")
     assert describe_merge(config, Digests()).digest != first
     assert is_config(config) and not is_config(home / "base")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "generation_config.json"])
+def test_a_changed_file_beside_the_weights_is_another_merge(home: Path, tmp_path: Path, name: str) -> None:
+    """The identity of a merge follows the tokenizer and the generation settings that it would be scored with."""
+    base = shutil.copytree(home / "base", tmp_path / "base")
+    config = write_config(tmp_path / "a.json", "ties", base, [home / "expert"])
+    first = describe_merge(config, Digests()).digest
+    changed = json.loads((base / name).read_text()) if (base / name).exists() else {}
+    (base / name).write_text(json.dumps({**changed, "eos_token_id": [2, 5]}))
+    assert describe_merge(config, Digests()).digest != first
