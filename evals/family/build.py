@@ -244,7 +244,7 @@ def _close(
     gate: Mapping[str, Mapping[str, Verdict]],
 ) -> None:
     """RunError when anything is missing from the family that the config asks for."""
-    lines = [f"{base}: {why}" for base, why in untrained.items()]
+    lines = [f"{expert}: {why}" for expert, why in untrained.items()]
     lines += [f"{one.label} on {one.suite}/{one.task}: {one.reason}" for one in evaluation.failures]
     lines += [
         f"{base}/{category}: {verdict.why}"

@@ -10,9 +10,8 @@ from typing import Any
 from cluster.contract import Executor
 from evals.family.config import BaseConfig, FamilyConfig
 from evals.family.rows import MULTITASK, FamilyData
-from pipeline.errors import RunError
 from pipeline.training.config import TrainConfig, parse_train_config
-from pipeline.training.run import describe_expert, plan_training, run_training
+from pipeline.training.run import TrainPlan, describe_expert, plan_training, run_trainings
 from pipeline.training.scratch.run import describe_base, plan_bases, run_bases
 
 Report = Callable[[str], None]
@@ -77,7 +76,7 @@ def _packaged_rows(report: Report) -> Path:
 def make_experts(
     config: FamilyConfig, bases: Mapping[str, Path], data: FamilyData, work: Work
 ) -> dict[str, str]:
-    """Train every expert and multitask model of every base; return base -> why some could not be trained.
+    """Train every expert and multitask model of all bases at once; return "base/expert" -> why it failed.
 
     What was finished before is kept. InputError for what is wrong with data or settings, before any training.
     """
@@ -88,16 +87,24 @@ def make_experts(
         for expert, record in plan.records.items():
             work.report(f"done before: {name}/{describe_expert(expert, record)}")
     left = {name: plan for name, plan in plans.items() if plan.units}
-    failed = {}
-    if left:
-        with work.start() as executor:
-            for name, plan in left.items():
-                work.report(f"experts of {name}: {len(plan.units)} to train")
-                try:
-                    run_training(plan, executor, show_progress=work.show_progress)
-                except RunError as error:
-                    failed[name] = " ".join(str(error).split())
-    return failed
+    if not left:
+        return {}
+    work.report(
+        f"experts to train: {', '.join(f'{len(plan.units)} of {name}' for name, plan in left.items())}"
+    )
+    largest_first = dict(sorted(left.items(), key=lambda item: -_memory_bytes(item[1])))
+    with work.start() as executor:
+        trained = run_trainings(largest_first, executor, show_progress=work.show_progress)
+    return {
+        f"{base}/{expert}": outcome.fault.message if outcome.fault else ""
+        for base, (_, failed) in trained.items()
+        for expert, outcome in failed.items()
+    }
+
+
+def _memory_bytes(plan: TrainPlan) -> int:
+    """What the largest of its experts takes: larger ones also take longer."""
+    return max(unit.resources.memory_bytes for unit in plan.units.values())
 
 
 def _training(config: FamilyConfig, base: BaseConfig, place: Path, data: FamilyData) -> TrainConfig:

@@ -5,12 +5,12 @@ Everything the user can get wrong is checked before the first expert starts. It 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cluster.contract import Executor, Resources, Unit
+from cluster.contract import Executor, Outcome, Resources, Unit
 from pipeline.checkpoint.index import read_directory
 from pipeline.machine import choose_device
 from pipeline.training.config import ExpertConfig, TrainConfig
@@ -90,26 +90,57 @@ def run_training(
     All experts are tried, and the loss curves of the finished ones drawn into one picture. Raises the first
     one's own error, or UnitError; what was finished is kept.
     """
-    units = {name: _placed(unit, executor) for name, unit in plan.units.items()}
+    ((records, failed),) = run_trainings({"": plan}, executor, show_progress=show_progress).values()
+    if failed:
+        raise failure(list(failed.values()), "experts could not be trained")
+    return {expert.name: records[expert.name] for expert in plan.config.experts}
+
+
+def run_trainings(
+    plans: Mapping[str, TrainPlan], executor: Executor, *, show_progress: bool = True
+) -> dict[str, tuple[dict[str, dict[str, Any]], dict[str, Outcome]]]:
+    """Train what is left of several plans, all experts at once, those of the first plan first.
+
+    plans: by a name that is put before those of its experts ("": nothing is). Returns for each plan its records and its
+    failures, by expert name. The curves of each plan's finished experts are drawn into one picture.
+    """
+    places = {
+        f"{group}/{name}" if group else name: (group, name)
+        for group, plan in plans.items()
+        for name in plan.steps
+    }
+    units = {
+        label: _placed(replace(plans[group].units[name], id=f"train/{label}"), executor)
+        for label, (group, name) in places.items()
+        if name in plans[group].units
+    }
     for unit in units.values():  # an interrupted run's steps would count as this one's
         progress_file(Path(unit.payload["out"])).unlink(missing_ok=True)
     trained, failed = run_watched(
         units,
-        plan.steps,
+        {label: plans[group].steps[name] for label, (group, name) in places.items()},
         executor,
-        last_step=lambda name: _newest(units[name]),
+        last_step=lambda label: _newest(units[label]),
         describe=describe_expert,
         label="training",
         show_progress=show_progress,
     )
-    records = {**plan.records, **trained}
-    places = {expert.name: plan.config.place(expert) for expert in plan.config.experts}
-    curves = {name: read_log(place / LOG) for name, place in places.items() if name in records}
-    if curves:
-        draw_losses(curves, plan.config.out / CURVE)
-    if failed:
-        raise failure(failed, "experts could not be trained")
-    return {expert.name: records[expert.name] for expert in plan.config.experts}
+    found = {}
+    for group, plan in plans.items():
+        records = {
+            **plan.records,
+            **{places[key][1]: trained[key] for key in trained if places[key][0] == group},
+        }
+        _draw_together(plan.config, records)
+        found[group] = (records, {places[key][1]: failed[key] for key in failed if places[key][0] == group})
+    return found
+
+
+def _draw_together(config: TrainConfig, finished: Collection[str]) -> None:
+    """One picture of the loss curves of the finished experts, beside them."""
+    places = {expert.name: config.place(expert) for expert in config.experts if expert.name in finished}
+    if places:
+        draw_losses({name: read_log(place / LOG) for name, place in places.items()}, config.out / CURVE)
 
 
 def _placed(unit: Unit, executor: Executor) -> Unit:

@@ -26,15 +26,15 @@ def run_watched(
     describe: Callable[[str, Mapping[str, Any]], str],
     label: str,
     show_progress: bool,
-) -> tuple[dict[str, dict[str, Any]], list[Outcome]]:
-    """Train the model of every unit, in their order; (record by name, what failed).
+) -> tuple[dict[str, dict[str, Any]], dict[str, Outcome]]:
+    """Train the model of every unit, in their order; (record by name, what failed by name).
 
     steps: name -> steps of the whole training; names that have no unit were finished before. last_step: name
     -> the newest step, 0 before the first. describe: one line about a finished model.
     """
     names = {unit.id: name for name, unit in units.items()}
     records: dict[str, dict[str, Any]] = {}
-    failed: list[Outcome] = []
+    failed: dict[str, Outcome] = {}
     total, left = sum(steps.values()), sum(steps[name] for name in units)
     with (
         Progress(total, label, enabled=show_progress, unit="items", done=total - left) as progress,
@@ -43,7 +43,7 @@ def run_watched(
         for outcome in executor.run(units.values()):
             name = names[outcome.unit_id]
             if outcome.value is None:
-                failed.append(outcome)
+                failed[name] = outcome
                 continue
             records[name] = outcome.value
             watch.finish(name, describe(name, outcome.value))

@@ -103,7 +103,7 @@ def run_bases(
     )
     records = {**plan.records, **made}
     if failed:
-        raise failure(failed, "bases could not be made")
+        raise failure(list(failed.values()), "bases could not be made")
     return {name: records[name] for name in plan.steps}
 
 
