@@ -6,6 +6,7 @@ merge that is held in memory. Nothing here knows a task.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -89,9 +90,26 @@ def _from_merge(model: Model, setting: Setting) -> Any:
     with TemporaryDirectory(prefix="mergescale-model-") as folder:
         write_companions(model.merge.companions, Path(folder))
         config = AutoConfig.from_pretrained(folder)
-        given = {"config": config, "state_dict": weights}
+        given = {
+            "config": config,
+            "state_dict": weights,
+            "generation_config": _generation_settings(Path(folder)),
+        }
         architecture = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
         return _hflm(model, setting, architecture, None, _tokenizer(model, folder), given)
+
+
+def _generation_settings(folder: Path) -> Any:
+    """How the model generates, as transformers reads it where it loads from a path: generation_config.json,
+    else what an old config.json says of it.
+    """
+    from transformers import GenerationConfig
+
+    if (folder / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(folder)
+    return GenerationConfig.from_model_config(
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    )
 
 
 def _merged_weights(model: Model) -> dict[str, Any]:

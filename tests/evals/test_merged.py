@@ -12,8 +12,10 @@ import torch
 
 from evals.content import Digests
 from evals.fanout import evaluate
-from evals.harness import backend
+from evals.harness import backend, score_part
+from evals.harness.backend import load_lm
 from evals.merges import describe_merge, is_config, together
+from evals.models import describe_model
 from evals.request import make_request
 from evals.setting import Setting
 from evals.suites import Suite
@@ -48,6 +50,25 @@ def test_a_merge_in_memory_scores_as_the_written_one(
         assert (held.task, held.value, held.items) == (written.task, written.value, written.items)
         assert held.method == written.method == setting.split("-")[0]
     assert len({one.value for one in found.records}) > 2
+
+
+@pytest.mark.parametrize("name", ["generation_config.json", "config.json"])
+def test_a_merge_in_memory_generates_as_the_written_one(
+    home: Path, suite: Suite, tmp_path: Path, name: str
+) -> None:
+    """What the base says of how to generate, in its own file or in an old config, holds for its merges."""
+    base = shutil.copytree(home / "base", tmp_path / "base")
+    settings = json.loads((base / name).read_text()) if (base / name).exists() else {}
+    (base / name).write_text(json.dumps({**settings, "repetition_penalty": 7.0, "eos_token_id": [2, 5]}))
+    config = write_config(tmp_path / "merge.json", "ties", base, [home / "expert"])
+    merge(config, tmp_path / "written")
+    written = load_lm(describe_model(tmp_path / "written", Digests()), Setting()).model.generation_config
+    held = load_lm(describe_merge(config, Digests()), Setting()).model.generation_config
+    assert held.to_dict() == written.to_dict() and held.repetition_penalty == 7.0
+    request = make_request([config, tmp_path / "written"], [suite.file], tasks=["free"])
+    setting = Setting(dtype="float32")
+    answers = [score_part(model, task, setting, 0, 1).answers for model, task in request.pairs]
+    assert answers[0] == answers[1]
 
 
 def test_merges_of_common_experts_are_computed_together(
@@ -127,7 +148,7 @@ def test_a_changed_expert_is_another_merge(home: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "generation_config.json"])
 def test_a_changed_file_beside_the_weights_is_another_merge(home: Path, tmp_path: Path, name: str) -> None:
-    """The identity of a merge follows the tokenizer and the generation settings that it would be scored with."""
+    """The identity of a merge follows the tokenizer and generation settings that it would be scored with."""
     base = shutil.copytree(home / "base", tmp_path / "base")
     config = write_config(tmp_path / "a.json", "ties", base, [home / "expert"])
     first = describe_merge(config, Digests()).digest
