@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ def spending(kind: str, label: str, read_bytes: int = 0) -> Iterator[None]:
     """Note what happens inside as one piece of work, unless it raises.
 
     kind: "load", "merge" or "score".  label: of the model.  Peak memory is the most that was resident in this
-    process while it went on; where the system cannot start counting anew, since the process began.
+    process while it went on. Where the system does not let it count anew (no Linux, a container's read-only
+    /proc) it is the most since the process began.
     """
     _forget_peak()
     started = time.monotonic()
@@ -48,13 +49,14 @@ def take_spent() -> list[dict[str, Any]]:
 
 def _forget_peak() -> None:
     """Have Linux count the peak of resident memory from here on (proc(5), clear_refs)."""
-    if _PROCESS.is_dir():
+    with suppress(OSError):  # no Linux, or a container whose /proc is read-only: `spending` says what follows
         (_PROCESS / "clear_refs").write_text("5")
 
 
 def _peak_bytes() -> int:
-    if _PROCESS.is_dir():
-        lines = (_PROCESS / "status").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
+    with suppress(OSError):
+        for line in (_PROCESS / "status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) << 10
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest if sys.platform == "darwin" else largest << 10
