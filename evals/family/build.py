@@ -14,7 +14,8 @@ from typing import Any, Literal
 from evals.content import Digests
 from evals.family.config import BaseConfig, FamilyConfig
 from evals.family.gate import SUITE, Check, Verdict, judge, make_check
-from evals.family.index import SCHEMA, relative, write_index
+from evals.family.index import SCHEMA, model_entry, write_index
+from evals.family.keep import with_other_sizes
 from evals.family.members import Work, make_bases, make_experts
 from evals.family.rows import MULTITASK, FamilyData, prepare_rows
 from evals.fanout import Evaluation, evaluate
@@ -23,7 +24,7 @@ from evals.record import Record
 from evals.setting import Setting
 from evals.suites import Suite, load_suite, locate_data
 from evals.task import Task
-from pipeline.checkpoint.files import digest_bytes, digest_file
+from pipeline.checkpoint.files import digest_file
 from pipeline.checkpoint.index import read_directory
 from pipeline.errors import ConfigError, RunError
 from pipeline.machine import choose_device
@@ -52,6 +53,8 @@ def build_family(
 ) -> dict[str, Any]:
     """Build what is missing of a family and return its index, which is written too.
 
+    Of a family that is built size by size the index keeps what was built before.
+
     `data_dir`, `skip_missing`: as `evals.suites.locate_data` has them. InputError for what is wrong with the
     config, suites or data, before anything is trained. RunError, after the index is written: experts or
     scores that are missing, and experts that did not pass.
@@ -72,6 +75,7 @@ def build_family(
         for base in config.bases
     }
     index = _index(config, suites, members, evaluation.records, gate)
+    index = with_other_sizes(index, config, work.report)
     write_index(config.out, index)
     _close(config, untrained, evaluation, gate)
     return index
@@ -202,22 +206,15 @@ def _base_entry(
         "parameters": sum(
             entry.spec.numel for entry in read_directory(ModelRef(str(place)), place).tensors.values()
         ),
-        **_place_entry(config, own),
+        **model_entry(place, config.out),
         "experts": {
-            category: _place_entry(config, members[f"{base.name}/{category}"])
+            category: model_entry(Path(members[f"{base.name}/{category}"].model.path), config.out)
             for category, verdict in gate.items()
             if verdict.passed
         },
-        "multitask": _place_entry(config, multitask) if multitask else None,
+        "multitask": model_entry(Path(multitask.model.path), config.out) if multitask else None,
         "gate": {category: vars(verdict) for category, verdict in gate.items()},
     }
-
-
-def _place_entry(config: FamilyConfig, member: _Member) -> dict[str, str]:
-    """Where a model lies, and the digest of its weights, which path and time of making do not change."""
-    files = sorted(Path(member.model.path).glob("*.safetensors"))
-    digest = digest_bytes(" ".join(digest_file(file) for file in files).encode())
-    return {"path": relative(Path(member.model.path), config.out), "weights_digest": digest}
 
 
 def _score_entry(record: Record) -> dict[str, Any]:

@@ -61,8 +61,9 @@ class ExpertsConfig:
 
 @dataclass(frozen=True)
 class FamilyConfig:
-    """A family. validation: rows of a task that the gate looks at.  limit: items of a task that are scored at
-    most, None for the suites' own.  full: every expert on every task.
+    """A family. bases: those to build, of all that are `listed`.  validation: rows of a task that the gate
+    looks at.  limit: items of a task that are scored at most, None for the suites' own.  full: every expert
+    on every task.
     """
 
     file: Path
@@ -71,6 +72,7 @@ class FamilyConfig:
     held_in: Path
     held_out: Path | None
     scratch: ScratchSources
+    listed: tuple[BaseConfig, ...]
     bases: tuple[BaseConfig, ...]
     experts: ExpertsConfig
     validation: int = _VALIDATION_ROWS
@@ -79,11 +81,11 @@ class FamilyConfig:
 
     def of_sizes(self, sizes: Sequence[str]) -> FamilyConfig:
         """The same with the bases of these sizes only. InputError: a size that no base has."""
-        known = list(dict.fromkeys(base.size for base in self.bases))
+        known = list(dict.fromkeys(base.size for base in self.listed))
         for size in sizes:
             if size not in known:
                 raise InputError(f'no base of size "{size}"', where=str(self.file), hint=near(size, known))
-        return replace(self, bases=tuple(base for base in self.bases if base.size in sizes))
+        return replace(self, bases=tuple(base for base in self.listed if base.size in sizes))
 
     def expert_dir(self, base: BaseConfig, name: str) -> Path:
         """Where an expert, or the multitask model, of a base lies."""
@@ -107,6 +109,7 @@ def load_family(path: Path | str) -> FamilyConfig:
         held_in=held_in,
         held_out=held_out,
         scratch=_sources(raw.get("scratch", {}), top.key("scratch")),
+        listed=bases,
         bases=bases,
         experts=experts,
         validation=_count(raw.get("validation", _VALIDATION_ROWS), top.key("validation")),

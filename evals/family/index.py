@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.table import MISSING, Grid, as_number
-from pipeline.checkpoint.files import atomic_write, read_json_object
+from pipeline.checkpoint.files import atomic_write, digest_bytes, digest_file, read_json_object
 from pipeline.errors import InputError
 
 INDEX, PAGE = "family.json", "family.md"
@@ -39,6 +39,18 @@ def read_index(out: Path) -> dict[str, Any]:
             found=str(index.get("schema")),
         )
     return index
+
+
+def model_entry(place: Path, out: Path) -> dict[str, str]:
+    """Where a model lies, and the digest of its weights, which path and time of making do not change."""
+    digests = [digest_file(file) for file in sorted(place.glob("*.safetensors"))]
+    return {"path": relative(place, out), "weights_digest": digest_bytes(" ".join(digests).encode())}
+
+
+def models_of(base: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    """Every model of a base's entry by what it is: "base", the categories of its experts, "multitask"."""
+    multitask = {"multitask": base["multitask"]} if base["multitask"] else {}
+    return {"base": base, **base["experts"], **multitask}
 
 
 def relative(path: Path, out: Path) -> str:
@@ -85,13 +97,9 @@ def as_markdown(index: Mapping[str, Any]) -> str:
         lines += [*map(_line, grid.rows), ""]
     lines += ["## Digests of the weights", "", _line(["model", "xxh3_128"]), _line(["---", "---"])]
     for base in index["bases"]:
-        members = {
-            "base": base,
-            **base["experts"],
-            **({"multitask": base["multitask"]} if base["multitask"] else {}),
-        }
         lines += [
-            _line([f"{base['name']}/{name}", f"`{one['weights_digest']}`"]) for name, one in members.items()
+            _line([f"{base['name']}/{name}", f"`{one['weights_digest']}`"])
+            for name, one in models_of(base).items()
         ]
     return "\n".join(lines) + "\n"
 

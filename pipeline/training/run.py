@@ -101,8 +101,9 @@ def run_trainings(
 ) -> dict[str, tuple[dict[str, dict[str, Any]], dict[str, Outcome]]]:
     """Train what is left of several plans, all experts at once, those of the first plan first.
 
-    plans: by a name that is put before those of its experts ("": nothing is). Returns for each plan its records and its
-    failures, by expert name. The curves of each plan's finished experts are drawn into one picture.
+    plans: by a name that is put before those of its experts ("": nothing is). Returns for each plan its
+    records and its failures, by expert name. The curves of a plan's finished experts are drawn into one
+    picture.
     """
     places = {
         f"{group}/{name}" if group else name: (group, name)

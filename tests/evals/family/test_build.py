@@ -105,6 +105,34 @@ def test_nothing_is_done_twice(home: Path) -> None:
     assert (home / "family" / "family.json").read_bytes() == before
 
 
+def test_a_size_that_is_built_leaves_the_others_in_the_index(home: Path) -> None:
+    """Size after size the index is that of the whole; a base whose models changed, or whose scores are of
+    other tasks, is left out of it.
+    """
+    index = home / "family" / "family.json"
+    before = index.read_bytes()
+    text = (home / "tiny.yaml").read_text()
+    (home / "sizes.yaml").write_text(text.replace("size: 0.2M", "size: small", 1))
+    config = load_family("sizes.yaml")
+    whole, ran = build(config)
+    assert ran == []
+    assert build(config.of_sizes(["small"]))[0] == build(config.of_sizes(["0.2M"]))[0] == whole
+    changed = json.loads(index.read_bytes())
+    changed["scores"][-1]["task_digest"] = "0" * 32
+    index.write_text(json.dumps(changed))
+    alone, _ = build(config.of_sizes(["small"]))
+    index.write_text(json.dumps(whole))
+    weights = home / "family/experts/strong/size/model.safetensors"
+    weights.rename(weights.with_suffix(".gone"))
+    again, _ = build(config.of_sizes(["small"]))
+    weights.with_suffix(".gone").rename(weights)
+    for one in (alone, again):
+        assert [base["name"] for base in one["bases"]] == ["weak"]
+        assert {score["base"] for score in one["scores"]} == {"weak"}
+    build(load_family("tiny.yaml"))
+    assert index.read_bytes() == before
+
+
 def test_no_training_row_is_scored(home: Path) -> None:
     """Training, validation and scored rows of a category have no question in common."""
 
