@@ -21,6 +21,7 @@ from evals.setting import Setting
 from evals.store import RecordStore
 from evals.task import Task
 from evals.units import resources
+from pipeline.errors import MergescaleError
 from pipeline.machine import available_memory_bytes, cores
 
 #: One part in so many of a worker's memory may hold merged models that wait to be scored.
@@ -87,7 +88,7 @@ def evaluate(
                     found[cell.key] = outcome
                 else:
                     changed = "the task or its data differ between this machine and the worker"
-                    failures[cell.key] = outcome.message if isinstance(outcome, Fault) else changed
+                    failures[cell.key] = _reason(outcome) if isinstance(outcome, Fault) else changed
     records = [_stamped(record, cell) for cell in cells if (record := found[cell.key]) is not None]
     store.write_tables(records)
     failed = [_failure(cell, failures[cell.key]) for cell in cells if cell.key in failures]
@@ -133,5 +134,14 @@ def _stamped(record: Record, cell: Cell) -> Record:
 
 
 def _failure(cell: Cell, reason: str) -> Failure:
-    line = " ".join(reason.split())
-    return Failure(cell.model.label, cell.model.path, cell.task.suite, cell.task.name, line)
+    return Failure(cell.model.label, cell.model.path, cell.task.suite, cell.task.name, reason)
+
+
+def _reason(fault: Fault) -> str:
+    """Why, in one line: what our own errors hold field by field, what others say as they say it."""
+    error = fault.exception
+    if not isinstance(error, MergescaleError):
+        return " ".join(fault.message.split())
+    fields = {name: getattr(error, name) for name in ("where", "expected", "found", "hint")}
+    text = "; ".join([error.what, *(f"{name}: {value}" for name, value in fields.items() if value)])
+    return " ".join(text.split())

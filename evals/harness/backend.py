@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +22,15 @@ from evals.setting import Setting
 from pipeline.errors import CheckpointError, RunError
 from pipeline.plan.plan import MergePlan
 
+#: Files of which each is enough for a tokenizer.
+_VOCABULARIES = (
+    "tokenizer.json",
+    "tokenizer.model*",
+    "tekken.json",
+    "*vocab*",
+    "*spiece*",
+    "*sentencepiece*",
+)
 _kept: dict[tuple[Any, ...], Any] = {}
 _merged: dict[str, list[dict[str, Any]]] = {}
 _refused: dict[tuple[Any, ...], CheckpointError] = {}
@@ -40,14 +50,15 @@ def load_lm(model: Model, setting: Setting) -> Any:
         _kept.clear()
         if model.merge is None:
             _merged.clear()  # the merges of the group before have had their turn
-        if key in _refused:
-            raise copy(_refused[key])
+        refused = (*key, model.path)  # an error names the place, and a copy of the model has another
+        if refused in _refused:
+            raise copy(_refused[refused])
         try:
             with quiet():
                 lm = _from_merge(model, setting) if model.merge else _from_directory(model, setting)
         except CheckpointError as error:
             if not isinstance(error.__cause__, OSError):  # that may be a disk's, and pass
-                _refused[key] = copy(error)  # without its traceback, which holds the weights
+                _refused[refused] = copy(error)  # without its traceback, which holds the weights
             raise
         lm.model.register_forward_hook(_Watch(model.label))
         _kept[key] = lm
@@ -152,7 +163,7 @@ def _hflm(
     try:
         loaded, info = kind.from_pretrained(source, dtype=setting.dtype, output_loading_info=True, **given)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise _unloadable(model, _first_line(error)) from error
+        raise _unloadable(model, _in_words(error)) from error
     if info["missing_keys"] or info["mismatched_keys"]:
         missing = ", ".join(sorted(map(str, (*info["missing_keys"], *info["mismatched_keys"])))[:4])
         raise _unloadable(model, f"no weights for {missing}")
@@ -197,11 +208,18 @@ def _tokenizer(model: Model, place: str) -> Any:
             "the model has no tokenizer that can be read",
             where=model.path,
             expected="tokenizer.json or another tokenizer file beside the weights",
-            found=_first_line(error),
+            found=_in_words(error) if _has_vocabulary(Path(place)) else "no file that holds a tokenizer",
             hint="copy the tokenizer files of its base model into the directory",
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    lines: Sequence[str] = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+def _has_vocabulary(place: Path) -> bool:
+    return any(fnmatchcase(file.name, kind) for file in place.iterdir() for kind in _VOCABULARIES)
+
+
+def _in_words(error: Exception) -> str:
+    """What a library's error says: its first line, or all of them where the first only announces the rest."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
+    text = " ".join(lines) if lines[0].endswith(":") else lines[0]
+    bare = isinstance(error, LookupError | AttributeError | TypeError)  # of these the text alone says little
+    return f"{type(error).__name__}: {text}" if bare and text else text or type(error).__name__

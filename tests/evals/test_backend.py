@@ -65,6 +65,20 @@ def test_a_model_without_a_tokenizer_is_named(own: Path, suite: Suite) -> None:
     assert caught.value.where == str(own)
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("none of:\n (1) this\n (2) that"), "none of: (1) this (2) that"),
+        (OSError("not there\nsee the manual"), "not there"),
+        (KeyError("added_tokens"), "KeyError: 'added_tokens'"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_a_library_s_reason_is_not_cut_short(error: Exception, words: str) -> None:
+    """What a library says is kept to where it says something; a class name shows only where it must."""
+    assert backend._in_words(error) == words
+
+
 def test_weights_that_do_not_fit_are_named(own: Path, suite: Suite) -> None:
     """A directory whose weights are of another shape than its config says is a CheckpointError."""
     weights = load_file(own / "model.safetensors")

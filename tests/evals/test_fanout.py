@@ -145,6 +145,20 @@ def test_a_failure_is_named_and_the_others_finish(own: Path, tasks: tuple[Task, 
     assert len(ran) == 1 and not found.failures and len(found.records) == 2
 
 
+def test_a_reason_keeps_the_fields_of_its_error(own: Path, tasks: tuple[Task, ...], tmp_path: Path) -> None:
+    """Why a model was not scored is one line with every field of our error, and no name of a Python class."""
+    for file in own.glob("base/*token*"):
+        file.unlink()
+    found, _ = run(pairs([own / "base"], tasks[:1]), tmp_path / "out")
+    assert found.failures[0].reason.split("; ") == [
+        "the model has no tokenizer that can be read",
+        f"where: {own / 'base'}",
+        "expected: tokenizer.json or another tokenizer file beside the weights",
+        "found: no file that holds a tokenizer",
+        "hint: copy the tokenizer files of its base model into the directory",
+    ]
+
+
 class Cut(InlineExecutor):
     """Stops dead after the check and a number of units, as a killed run does."""
 
