@@ -19,11 +19,10 @@ from evals.family.keep import with_other_sizes
 from evals.family.members import Work, make_bases, make_experts
 from evals.family.rows import MULTITASK, FamilyData, prepare_rows
 from evals.fanout import Evaluation, evaluate
-from evals.models import Model, describe_model
+from evals.models import Model, baseline_model, describe_model
 from evals.record import Record
 from evals.setting import Setting
 from evals.suites import Suite, load_suite, locate_data
-from evals.task import Task
 from pipeline.checkpoint.files import digest_file
 from pipeline.checkpoint.index import read_directory
 from pipeline.errors import ConfigError, RunError
@@ -31,7 +30,7 @@ from pipeline.machine import choose_device
 from pipeline.values import ModelRef
 
 _BATCH = "16"
-_BASE = "base"
+_BASE, _MAJORITY = "base", "majority"
 
 
 @dataclass(frozen=True)
@@ -128,9 +127,12 @@ def _scores(
     work: Work,
     digests: Digests,
 ) -> Evaluation:
-    """Base and multitask model on every task, experts on their own (all if `full`); validation rows too."""
+    """Base and multitask model on every task, experts on their own (all if `full`); validation rows too.
+
+    And on every task where answers can be guessed the one answer that is right most often.
+    """
     every = [task for suite in suites for task in suite.tasks]
-    pairs: list[tuple[Model, Task]] = []
+    pairs = [(baseline_model(_MAJORITY), task) for task in every if task.is_guessable]
     for member in members:
         expert = member.name not in (_BASE, MULTITASK)
         tasks = [
@@ -165,6 +167,7 @@ def _index(
 ) -> dict[str, Any]:
     """The index as plain data."""
     by_label = {member.label: member for member in members}
+    majority = {(one.suite, one.task): one.value for one in records if one.is_baseline}
     return {
         "schema": SCHEMA,
         "name": config.name,
@@ -180,6 +183,7 @@ def _index(
                         "task": task.name,
                         "metric": task.metric,
                         "chance": task.chance,
+                        "majority": majority.get((suite.name, task.name)),
                     }
                     for task in suite.tasks
                 ],
@@ -188,7 +192,7 @@ def _index(
             for suite in suites
         ],
         "bases": [_base_entry(config, base, by_label, gate[base.name]) for base in config.bases],
-        "scores": [_score_entry(record) for record in records],
+        "scores": [_score_entry(record) for record in records if not record.is_baseline],
     }
 
 

@@ -71,13 +71,16 @@ def status(config: Path) -> None:
 @_CONFIG
 @click.option("--json", "json_out", is_flag=True, help="Print the index in place of the tables.")
 def table(config: Path, json_out: bool) -> None:
-    """Show the scores of base, experts and multitask model of every base of CONFIG."""
+    """Show the scores of base, experts and multitask model of every base of CONFIG, and the gate."""
     from evals.family.config import load_family
-    from evals.family.index import grids, read_index
+    from evals.family.index import GATE, grids, read_index, verdicts
     from evals.table import show
 
     index = read_index(load_family(config).out)
     if json_out:
         click.echo(json.dumps(index, indent=1))
-    else:
-        show(grids(index))
+        return
+    for base, grid in zip(index["bases"], grids(index), strict=True):
+        show([grid])
+        for line in ("", GATE, *verdicts(base), ""):
+            click.echo(line)

@@ -17,6 +17,9 @@ from pipeline.errors import InputError
 INDEX, PAGE = "family.json", "family.md"
 #: Version of the index's fields and meaning.
 SCHEMA = 1
+#: What `verdicts` are.
+GATE = "The gate, on validation rows:"
+_HEADS = ("task", "metric", "chance", "majority", "base", "expert", "multitask", "passed")
 
 
 def write_index(out: Path, index: Mapping[str, Any]) -> None:
@@ -60,7 +63,9 @@ def relative(path: Path, out: Path) -> str:
 
 
 def grids(index: Mapping[str, Any]) -> list[Grid]:
-    """One grid a base: its tasks with the scores of base, own expert and multitask model, and the gate."""
+    """One grid a base: its tasks with what guessing scores, the scores of base, own expert and multitask
+    model, and whether the expert passed the gate.
+    """
     return [_grid(index, base) for base in index["bases"]]
 
 
@@ -76,25 +81,34 @@ def _grid(index: Mapping[str, Any], base: Mapping[str, Any]) -> Grid:
             category = task["category"]
             names = ("base", category, "multitask")
             cells = [scores.get((name, suite["name"], task["task"]), MISSING) for name in names]
-            gate = _gate(base, category) if suite["role"] == "held-in" else MISSING
-            rows.append((f"{category}/{task['task']}", task["metric"], *cells, gate))
+            guesses = (as_number(task["chance"]), as_number(task.get("majority")))
+            passed = _passed(base, category) if suite["role"] == "held-in" else MISSING
+            rows.append((f"{category}/{task['task']}", task["metric"], *guesses, *cells, passed))
     title = (
         f"{base['name']}: size {base['size']}, {base['quality']}, {base['parameters'] / 1e6:.2f}M parameters"
     )
-    return Grid(title, ("task", "metric", "base", "expert", "multitask", "expert passed"), tuple(rows))
+    return Grid(title, _HEADS, tuple(rows))
 
 
-def _gate(base: Mapping[str, Any], category: str) -> str:
-    verdict = base["gate"][category]
-    return f"{'yes' if verdict['passed'] else 'no'}: {verdict['why']}"
+def _passed(base: Mapping[str, Any], category: str) -> str:
+    return "yes" if base["gate"][category]["passed"] else "no"
+
+
+def verdicts(base: Mapping[str, Any]) -> list[str]:
+    """What the gate says of each expert of a base, one sentence each."""
+    return [
+        f"{category} {'passed' if verdict['passed'] else 'did not pass'}: {verdict['why']}"
+        for category, verdict in base["gate"].items()
+    ]
 
 
 def as_markdown(index: Mapping[str, Any]) -> str:
     """All grids as Markdown tables, and the digests of the weights."""
     lines = [f"# The family {index['name']}", ""]
-    for grid in grids(index):
+    for base, grid in zip(index["bases"], grids(index), strict=True):
         lines += [f"## {grid.title}", "", _line(grid.heads), _line(["---"] * len(grid.heads))]
-        lines += [*map(_line, grid.rows), ""]
+        lines += [*map(_line, grid.rows), "", GATE, ""]
+        lines += [*(f"- {sentence}" for sentence in verdicts(base)), ""]
     lines += ["## Digests of the weights", "", _line(["model", "xxh3_128"]), _line(["---", "---"])]
     for base in index["bases"]:
         lines += [

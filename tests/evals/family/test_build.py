@@ -14,7 +14,7 @@ from cluster.contract import Executor
 from evals.app import main
 from evals.family.build import build_family
 from evals.family.config import FamilyConfig, load_family
-from evals.family.index import read_index
+from evals.family.index import grids, read_index
 from evals.family.members import Work
 from pipeline.errors import ConfigError, InputError, RunError
 from tests.helpers.crash import killed_at
@@ -158,10 +158,25 @@ def test_the_commands_show_it(
         assert not ended.value.code
         outputs.append(capfd.readouterr().out)
     assert "weak: base done, 3 of 3 experts" in outputs[0] and "all passed" in outputs[0]
-    assert "colour/colour" in outputs[1] and "yes: accuracy" in outputs[1]
+    assert "colour passed: accuracy" in outputs[1]
+    assert all(len(line) < 100 for line in outputs[1].splitlines())
     assert json.loads(outputs[2]) == read_index(home / "family")
     page = (home / "family" / "family.md").read_text()
     assert page.count("| other/size_again |") == 2 and page.count("`") == 2 * 8
+    assert page.count("\n- size passed: accuracy") == 2
+
+
+def test_the_table_says_what_guessing_scores(home: Path) -> None:
+    """Beside every score stand chance and the share of the most frequent answer among the scored rows."""
+    index = read_index(home / "family")
+    for grid in grids(index):
+        for row in grid.rows:
+            kind = "size" if row[0] == "other/size_again" else row[0].split("/")[1]
+            lines = (home / kind / "test.jsonl").read_text().splitlines()
+            labels = [json.loads(line)["label"] for line in lines]
+            share = max(labels.count(0), labels.count(1)) / len(labels)
+            assert (row[2], row[3]) == ("0.500", f"{share:.3f}")
+            assert row[-1] == ("–" if row[0].startswith("other/") else "yes")
 
 
 def test_an_expert_that_learns_nothing_is_named(home: Path, tmp_path: Path) -> None:
