@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PEERS  := .venv-peers
 
-.PHONY: setup demo test test-all test-peers check format bench clean
+.PHONY: setup demo study test test-all test-peers check format bench clean
 
 setup: $(STAMP)
 
@@ -17,6 +17,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup            ## the whole path once: experts -> four merges on Ray -> lm-eval -> table
 	$(BIN)/mergescale demo
+
+study: setup           ## the smallest family from scratch, and a study of it with its report
+	$(BIN)/mergescale family build configs/family/miniature.yaml --size 1M
+	$(BIN)/mergescale study run configs/studies/quick.yaml
 
 check: setup           ## style and types
 	$(BIN)/ruff check .

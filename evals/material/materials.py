@@ -53,18 +53,18 @@ _DEMO = (
 )
 _MINIATURE = (
     MaterialTask("spam", "held-in", "mail", 1 / 2, (packages.MAILS,), spam),
-    MaterialTask("movie_reviews", "held-in", "sentiment", 1 / 2, (_VADER,), movie_reviews),
+    MaterialTask("tweets", "held-in", "sentiment", 1 / 2, (_VADER,), tweets),
     MaterialTask("noun_topic", "held-in", "topic", 1 / 4, _WORDNET, noun_topic),
     MaterialTask("gloss_class", "held-in", "grammar", 1 / 4, _WORDNET, gloss_class),
     MaterialTask("diagnoses", "held-in", "medicine", 1 / 4, (_ICD,), many_diagnoses),
-    MaterialTask("spelling", "held-in", "spelling", 1 / 2, (_CODESPELL, *_WORDS), spelling),
+    MaterialTask("word_class", "held-in", "word-form", 1 / 4, _WORDS, word_class),
     MaterialTask("language", "held-in", "language", 1 / 4, (packages.SPELLCHECKER,), language),
     MaterialTask("speech_period", "held-in", "history", 1 / 4, (packages.SPEECHES,), speech_period),
+    MaterialTask("movie_reviews", "held-out", "sentiment-shift", 1 / 2, (_VADER,), movie_reviews),
     MaterialTask("product_reviews", "held-out", "sentiment-shift", 1 / 2, (_VADER,), product_reviews),
-    MaterialTask("tweets", "held-out", "sentiment-shift", 1 / 2, (_VADER,), tweets),
     MaterialTask("verb_topic", "held-out", "topic-shift", 1 / 4, _WORDNET, verb_topic),
-    MaterialTask("word_class", "held-out", "grammar-shift", 1 / 4, _WORDS, word_class),
-    MaterialTask("spelling_variety", "held-out", "spelling-shift", 1 / 2, (_CODESPELL,), spelling_variety),
+    MaterialTask("spelling", "held-out", "spelling", 1 / 2, (_CODESPELL, *_WORDS), spelling),
+    MaterialTask("spelling_variety", "held-out", "spelling", 1 / 2, (_CODESPELL,), spelling_variety),
     MaterialTask("word_sense", "held-out", "word-sense", 1 / 2, _WORDNET, word_sense),
     MaterialTask("hypernym", "held-out", "relation", 1 / 4, _WORDNET, hypernym),
     MaterialTask("antonym", "held-out", "relation", 1 / 4, _WORDNET, antonym),
@@ -73,6 +73,6 @@ MATERIALS = {
     one.name: one
     for one in (
         Material("demo", _DEMO, test=100, validation=60, train=400, least_train=400, even=False),
-        Material("miniature", _MINIATURE, test=200, validation=200, train=4000, least_train=2000, even=True),
+        Material("miniature", _MINIATURE, test=200, validation=200, train=4000, least_train=900, even=True),
     )
 }
