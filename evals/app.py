@@ -6,6 +6,7 @@ interrupted.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -31,6 +32,11 @@ COMMANDS = {
     "demo": "evals.demo.cli:demo_command",
     "cluster": "cluster.cli:cluster",
 }
+
+_INTERRUPTED = "interrupted: finished work is kept; the same command continues"
+#: Exit codes that SIGTERM asks for: by `_end`, and by Ray's own handler while Ray runs.
+_TOLD_TO_END = (128 + signal.SIGTERM, signal.SIGTERM)
+_LOST_LOCKS = "ignore:resource_tracker:UserWarning"
 
 
 class _Front(click.Group):
@@ -66,8 +72,16 @@ def _end(number: int, _frame: object) -> None:
     sys.exit(128 + number)
 
 
+def _hush_lost_locks() -> None:
+    """Processes started from here on do not warn of locks that a killed worker left: they are cleaned up."""
+    given = os.environ.get("PYTHONWARNINGS", "")
+    if _LOST_LOCKS not in given:
+        os.environ["PYTHONWARNINGS"] = f"{given},{_LOST_LOCKS}" if given else _LOST_LOCKS
+
+
 def main() -> None:
     """Run the command line and end with the exit code that the outcome means."""
+    _hush_lost_locks()
     signal.signal(signal.SIGTERM, _end)  # a request to end, not a kill: workers are told to stop
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -88,5 +102,10 @@ def main() -> None:
         click.echo(f"error: {error}\n  hint:     --debug shows where it happened", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: finished work is kept; the same command continues", err=True)
+        click.echo(_INTERRUPTED, err=True)
         sys.exit(130)
+    except SystemExit as ended:
+        if ended.code not in _TOLD_TO_END:
+            raise
+        click.echo(_INTERRUPTED, err=True)
+        sys.exit(128 + signal.SIGTERM)

@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_request_to_end_takes_the_workers_along(number: signal.Signals, code: int) -> None:
-    """SIGTERM and Ctrl-C end the command, and no worker process goes on computing for nobody."""
+    """SIGTERM and Ctrl-C end the command, which says what is kept and nothing else, and no worker process
+    goes on computing for nobody.
+    """
     command = [sys.executable, "-m", "tests.helpers.sleeper", "sleep"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -24,5 +26,7 @@ def test_a_request_to_end_takes_the_workers_along(number: signal.Signals, code: 
         below = descendants(process.pid)
         assert worker in below
         process.send_signal(number)
+        said = process.stderr.read().strip()
+        assert said == "interrupted: finished work is kept; the same command continues"
         assert process.wait() == code
     assert not wait_until_gone(below, 60.0)

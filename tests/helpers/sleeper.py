@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import time
@@ -16,10 +17,11 @@ from evals import app
 
 
 def doze(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Say on stderr who works, then sleep for longer than any test."""
+    """Say on stderr who works, then sleep for longer than any test, with a lock like a progress bar's."""
+    lock = multiprocessing.RLock()
     print(os.getpid(), file=sys.stderr, flush=True)
     time.sleep(600)
-    return {}
+    return {"lock": repr(lock)}
 
 
 @click.command()
