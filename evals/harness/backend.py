@@ -153,7 +153,7 @@ def _hflm(
 ) -> Any:
     """lm-eval's Hugging Face model. Several devices a replica: its layers are spread over them.
 
-    transformers would fill weights that are missing with random numbers: here they are an error.
+    transformers would fill what is missing or does not fit with random numbers: here that is an error.
     """
     from lm_eval.models.huggingface import HFLM
     from safetensors import SafetensorError
@@ -161,16 +161,23 @@ def _hflm(
     if setting.devices > 1:
         given["device_map"] = "auto"
     try:
-        loaded, info = kind.from_pretrained(source, dtype=setting.dtype, output_loading_info=True, **given)
+        loaded, info = kind.from_pretrained(
+            source, dtype=setting.dtype, output_loading_info=True, ignore_mismatched_sizes=True, **given
+        )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _unloadable(model, _in_words(error)) from error
-    if info["missing_keys"] or info["mismatched_keys"]:
-        missing = ", ".join(sorted(map(str, (*info["missing_keys"], *info["mismatched_keys"])))[:4])
-        raise _unloadable(model, f"no weights for {missing}")
+    shapes = [f"{name} is {_shape(there)}, not {_shape(due)}" for name, there, due in info["mismatched_keys"]]
+    if shapes or info["missing_keys"]:
+        missing = ", ".join(sorted(map(str, info["missing_keys"]))[:4])
+        raise _unloadable(model, ", ".join(sorted(shapes)[:4]) or f"no weights for {missing}")
     if setting.devices == 1:
         loaded = loaded.to(setting.device)
     size = int(setting.batch_size) if setting.batch_size.isdecimal() else setting.batch_size
     return HFLM(pretrained=loaded.eval(), tokenizer=tokenizer, batch_size=size)
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes)) or "one number"
 
 
 def _unloadable(model: Model, found: str) -> CheckpointError:

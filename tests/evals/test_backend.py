@@ -80,13 +80,16 @@ def test_a_library_s_reason_is_not_cut_short(error: Exception, words: str) -> No
 
 
 def test_weights_that_do_not_fit_are_named(own: Path, suite: Suite) -> None:
-    """A directory whose weights are of another shape than its config says is a CheckpointError."""
+    """Weights of another shape than the config says are a CheckpointError with the tensor and both shapes."""
     weights = load_file(own / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
     weights["model.norm.weight"] = weights["model.norm.weight"][:3].clone()
+    weights[name] = weights[name][:5].clone()
     save_file(weights, own / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
         evaluate_model(own, [suite.tasks[0]], Setting())
     assert caught.value.where == str(own)
+    assert caught.value.found == f"{name} is 5x32, not 64x32, model.norm.weight is 3, not 32"
 
 
 def test_missing_weights_are_never_made_up(own: Path, suite: Suite) -> None:
