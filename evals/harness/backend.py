@@ -43,6 +43,7 @@ def load_lm(model: Model, setting: Setting) -> Any:
     with its weights is said again without reading them again: every task of the model asks.
     """
     import torch
+    import transformers  # noqa: F401 (before `quiet`, which asks for it)
 
     torch.set_num_threads(setting.threads)
     key = (model.digest, replace(setting, limit=None))

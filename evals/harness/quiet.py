@@ -10,16 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 _BAR = re.compile(r"%\||/s\]\s*$")
-_LOGGERS = ("lm_eval", "transformers")
+#: Logger -> the least level that comes through. `datasets` logs as errors what it raises as well.
+_LOGGERS = {"lm_eval": logging.ERROR, "transformers": logging.ERROR, "datasets": logging.CRITICAL}
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back bars, notes about defaults (suites check them) and about cut prompts (records count them)."""
+    """Hold back bars, notes about defaults (suites check them) and about cut prompts (records count them).
+
+    Libraries must be imported before: they set their own level and keep the stream that they find then.
+    """
     held = io.StringIO()
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
-    for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name, level in _LOGGERS.items():
+        logging.getLogger(name).setLevel(level)
     try:
         with redirect_stderr(held), redirect_stdout(held):
             yield
