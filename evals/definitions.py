@@ -2,7 +2,7 @@
 
 A definition is a mapping with its `include:` files merged in (nearer keys win, as lm-eval has it) and every
 `!function` left as a `FunctionRef`. That is enough to check a suite and to digest what a task means; only
-`harness.py` turns references into functions. This module never touches task data.
+`harness/` turns references into functions. This module never touches task data.
 """
 
 from __future__ import annotations
