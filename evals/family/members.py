@@ -13,6 +13,7 @@ from evals.family.rows import MULTITASK, FamilyData
 from pipeline.training.config import TrainConfig, parse_train_config
 from pipeline.training.run import TrainPlan, describe_expert, plan_training, run_trainings
 from pipeline.training.scratch.run import describe_base, plan_bases, run_bases
+from pipeline.training.watch import reason
 
 Report = Callable[[str], None]
 
@@ -29,7 +30,7 @@ class Work:
 def make_bases(config: FamilyConfig, work: Work) -> dict[str, Path]:
     """The directory of every base by name; those from scratch are trained, all at once.
 
-    Raises what the first that failed raised; a run that was killed is gone on with.
+    UnitError names all that failed; a run that was killed is gone on with.
     """
     scratch = {base.name: base.scratch for base in config.bases if base.scratch is not None}
     if scratch:
@@ -96,7 +97,7 @@ def make_experts(
     with work.start() as executor:
         trained = run_trainings(largest_first, executor, show_progress=work.show_progress)
     return {
-        f"{base}/{expert}": outcome.fault.message if outcome.fault else ""
+        f"{base}/{expert}": reason(outcome)
         for base, (_, failed) in trained.items()
         for expert, outcome in failed.items()
     }

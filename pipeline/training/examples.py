@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,15 @@ _EXPECTED = f'{_CHOICE} or {{"question": text, "answer": text}}'
 class Example:
     """A question with possible answers, of which `label` is the index of the right one.
 
-    A `free` one was given with its answer alone: nothing to choose from.
+    A `free` one was given with its answer alone: nothing to choose from. `where`: its file and line, for
+    errors.
     """
 
     question: str
     choices: tuple[str, ...]
     label: int = 0
     free: bool = False
+    where: str = field(default="", compare=False)
 
     @property
     def answer(self) -> str:
@@ -90,7 +92,7 @@ def _example(line: str, where: str) -> Example:
     found = row if isinstance(row, dict) else {}
     question, answer, choices, label = (found.get(key) for key in ("question", "answer", "choices", "label"))
     if isinstance(question, str) and isinstance(answer, str) and answer.strip() and choices is None:
-        return Example(question, (answer,), free=True)
+        return Example(question, (answer,), free=True, where=where)
     if (
         not isinstance(question, str)
         or not isinstance(choices, list)
@@ -100,13 +102,14 @@ def _example(line: str, where: str) -> Example:
         or not 0 <= label < len(choices)
     ):
         raise InputError("not an example", where=where, expected=_EXPECTED, found=line[:80])
-    return Example(question, tuple(choices), label)
+    return Example(question, tuple(choices), label, where=where)
 
 
-def encode(tokenizer: Any, question: str, choice: str, max_length: int) -> Encoded:
+def encode(tokenizer: Any, question: str, choice: str, max_length: int, where: str = "") -> Encoded:
     """Tokens of `question`, one space, `choice`, as lm-eval scores them; a long prompt loses its beginning.
 
-    The answer is what the whole text adds to the prompt's own tokens.
+    The answer is what the whole text adds to the prompt's own tokens. InputError, with `where`: no tokens, or
+    an answer of more than `max_length`.
     """
     prompt = question.rstrip()
     text = f"{prompt}{question[len(prompt) :]} {choice}"
@@ -115,12 +118,16 @@ def encode(tokenizer: Any, question: str, choice: str, max_length: int) -> Encod
     )
     if not head or len(whole) <= len(head):
         raise InputError(
-            "a question or an answer without tokens", expected="words in both", found=f'"{text[-80:]}"'
+            "a question or an answer without tokens",
+            where=where,
+            expected="words in both",
+            found=f'"{text[-80:]}"',
         )
     kept = len(head) - max(0, len(whole) - max_length)
     if kept < 1:
         raise InputError(
             "an answer is longer than a whole sequence may be",
+            where=where,
             expected=f"fewer than {max_length} tokens",
             found=f"{len(whole) - len(head)} tokens",
             hint="raise max_length",

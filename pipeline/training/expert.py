@@ -125,7 +125,9 @@ class _Run:
         settings, started = self._settings, time.monotonic()
         tokenizer = AutoTokenizer.from_pretrained(self._base)
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        encoded = [encode(tokenizer, row.question, row.answer, settings.max_length) for row in rows]
+        encoded = [
+            encode(tokenizer, row.question, row.answer, settings.max_length, row.where) for row in rows
+        ]
         self._held = [hold(path, part, tokenizer, settings.max_length) for path, part in held.items()]
         self._stored = getattr(torch, stored_dtype(self._base))
         earlier_s = self._memory.steps[-1].elapsed_s if self._memory.steps else 0.0

@@ -87,12 +87,12 @@ def run_training(
 ) -> dict[str, dict[str, Any]]:
     """Train what is left; return the record of every expert, in the config's order.
 
-    All experts are tried, and the loss curves of the finished ones drawn into one picture. Raises the first
-    one's own error, or UnitError; what was finished is kept.
+    All experts are tried, and the loss curves of the finished ones drawn into one picture. Raises UnitError
+    that names every one that failed; what was finished is kept.
     """
     ((records, failed),) = run_trainings({"": plan}, executor, show_progress=show_progress).values()
     if failed:
-        raise failure(list(failed.values()), "experts could not be trained")
+        raise failure(failed, "experts could not be trained")
     return {expert.name: records[expert.name] for expert in plan.config.experts}
 
 

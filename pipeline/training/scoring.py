@@ -52,7 +52,10 @@ class Score:
 def hold(path: Path, examples: Sequence[Example], tokenizer: Any, max_length: int) -> Held:
     """Validation rows, tokenized once for all the times they are asked."""
     asked = (
-        tuple(encode(tokenizer, example.question, choice, max_length) for choice in example.choices)
+        tuple(
+            encode(tokenizer, example.question, choice, max_length, example.where)
+            for choice in example.choices
+        )
         for example in examples
     )
     return Held(path, tuple(examples), tuple(asked))

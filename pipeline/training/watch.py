@@ -6,7 +6,7 @@ Workers write steps to files, which are looked at once a second; nothing here kn
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -92,14 +92,28 @@ class _Watch:
             self._progress.advance(new, finished)
 
 
-def failure(failed: Sequence[Outcome], what: str) -> MergescaleError:
-    """What to raise for models that failed: the first one's own error where it is one of ours."""
-    first = failed[0].fault
-    if first is not None and isinstance(first.exception, MergescaleError):
-        return first.exception
+def failure(failed: Mapping[str, Outcome], what: str) -> UnitError:
+    """What to raise for models that failed, by name: all of them, each with its reason."""
     return UnitError(
-        f"{len(failed)} {what}",
-        where=", ".join(outcome.unit_id for outcome in failed),
-        found=first.message if first is not None else "",
-        hint="run the same command again: it goes on where it stopped",
+        what,
+        where="\n            ".join(f"{name}: {reason(outcome)}" for name, outcome in failed.items()),
+        hint="run the same command again when that is mended: it goes on where it stopped",
     )
+
+
+def reason(outcome: Outcome) -> str:
+    """Why a unit failed, in one line: all that an error of ours says, or its fault's words."""
+    fault = outcome.fault
+    if fault is None:
+        return "it gave nothing"
+    error = fault.exception
+    if not isinstance(error, MergescaleError):
+        return fault.message
+    parts = (
+        error.where,
+        error.expected and f"expected {error.expected}",
+        error.found and f"found {error.found}",
+        error.hint,
+    )
+    details = "; ".join(part for part in parts if part)
+    return " ".join((f"{error.what} ({details})" if details else error.what).split())

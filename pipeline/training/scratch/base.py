@@ -214,7 +214,9 @@ def _stages(
 
 def _answers(path: Path, own: InstructSettings, tokenizer: Any, seed: int) -> Answers:
     """The choice rows as `steps` batches; they are repeated where there are fewer."""
-    rows = [encode(tokenizer, row.question, row.answer, own.max_length) for row in read_examples(path)]
+    rows = [
+        encode(tokenizer, row.question, row.answer, own.max_length, row.where) for row in read_examples(path)
+    ]
     epochs = math.ceil(own.steps / math.ceil(len(rows) / own.batch_size))
     plan = plan_batches([len(row.inputs) for row in rows], own.batch_size, epochs, seed)
     return Answers(rows, plan[: own.steps], tokenizer.pad_token_id)

@@ -88,8 +88,8 @@ def run_bases(
 ) -> dict[str, dict[str, Any]]:
     """Make what is left, the longest first; return the record of every base by name.
 
-    All bases are tried. Raises the first one's own error, or UnitError; what was finished is kept, and what
-    was begun is gone on with by the next run.
+    All bases are tried. Raises UnitError that names every one that failed; what was finished is kept, and
+    what was begun is gone on with by the next run.
     """
     order = sorted(plan.units, key=lambda name: -plan.units[name].resources.memory_bytes)
     made, failed = run_watched(
@@ -103,7 +103,7 @@ def run_bases(
     )
     records = {**plan.records, **made}
     if failed:
-        raise failure(list(failed.values()), "bases could not be made")
+        raise failure(failed, "bases could not be made")
     return {name: records[name] for name in plan.steps}
 
 

@@ -12,7 +12,7 @@ import pytest
 from cluster.contract import Fault, Outcome, Unit
 from cluster.progress import Progress
 from pipeline.checkpoint.index import read_directory
-from pipeline.errors import CheckpointError, InputError, OutputError, RunError, UnitError
+from pipeline.errors import CheckpointError, InputError, OutputError, UnitError
 from pipeline.training import run as room
 from pipeline.training import watch
 from pipeline.training.config import load_train_config
@@ -112,14 +112,34 @@ class Failing(InlineExecutor):
         yield from super().run(rest)
 
 
-@pytest.mark.parametrize(("error", "kind"), [(RunError("diverged"), RunError), (KeyError("x"), UnitError)])
-def test_the_others_are_trained_when_one_fails(tmp_path: Path, error: Exception, kind: type) -> None:
-    """One expert's failure is raised at the end, as our own error where it is one; the others are kept."""
+def test_the_others_are_trained_when_one_fails(tmp_path: Path) -> None:
+    """One expert's failure is raised at the end, with its name; the others are kept."""
     config = load_train_config(write_config(write_home(tmp_path)))
-    with pytest.raises(kind):
-        run_training(plan_training(config), Failing(error), show_progress=False)
+    with pytest.raises(UnitError, match=r"could not be trained\n.* even: 'x'"):
+        run_training(plan_training(config), Failing(KeyError("x")), show_progress=False)
     assert (tmp_path / "experts/odd" / RECORD).is_file()
     assert list(plan_training(config).units) == ["even"]
+
+
+def test_every_expert_that_fails_is_named_with_its_row(tmp_path: Path) -> None:
+    """An answer too long for its sequence is told with expert, file and line, of each that has one."""
+    home = write_home(tmp_path)
+    for name in ("train", "validation"):
+        with (home / f"{name}.jsonl").open("a") as file:
+            file.write(json.dumps({"question": "w5", "choices": ["w10", "w11 w12 w13 w14 w15"], "label": 0}))
+    long = {"question": "w5", "answer": "w6 w7 w8 w9 w10 w11"}
+    (home / "long.jsonl").write_text(json.dumps({"question": "w5", "answer": "w6"}) + "\n" + json.dumps(long))
+    experts = {
+        "first": {"train": str(home / "long.jsonl")},
+        "second": {"train": str(home / "train.jsonl"), "validation": str(home / "validation.jsonl")},
+    }
+    config = load_train_config(write_config(home, settings={"max_length": 4}, experts=experts))
+    with pytest.raises(UnitError) as error:
+        run_training(plan_training(config), InlineExecutor(), show_progress=False)
+    first, second = error.value.where.splitlines()
+    assert first.startswith("first: an answer is longer") and f"{home / 'long.jsonl'}, line 2;" in first
+    assert second.strip().startswith("second: ") and f"{home / 'validation.jsonl'}, line 21;" in second
+    assert "raise max_length" in first
 
 
 class Reporting(InlineExecutor):
