@@ -32,13 +32,16 @@ class TaskFacts:
 
 
 def check_task(task: Task) -> TaskFacts:
-    """Load a task's definition and data, and render its first document; no model.
+    """Load a task's definition and data, and look at each document's target; no model.
 
-    ConfigError: lm-eval refuses it. InputError: it has no documents, or its hub cannot be reached.
+    ConfigError: lm-eval refuses it. InputError: it has no documents, one has a target that is none of its
+    choices (lm-eval would count it as a wrong answer), or the task's hub cannot be reached.
     """
     loaded = load_task(task, task_digest(task, Digests()))
     if not len(loaded.eval_docs):
         raise _no_documents(task)
+    if loaded.config.doc_to_choice is not None:
+        _check_targets(task, loaded)
     return TaskFacts(len(loaded.eval_docs), str(loaded.OUTPUT_TYPE))
 
 
@@ -61,6 +64,8 @@ def load_task(task: Task, digest: str) -> Any:
                 raise _no_documents(task) from error
             except ConnectionError as error:
                 raise _no_hub(task, error) from None  # `datasets` has tried for long: not the machine's fault
+            except IndexError as error:  # lm-eval looks up the first document's target
+                raise _beyond(task, 1, f"none of the choices, or an empty choice ({error})") from error
             except Exception as error:  # a definition runs templates and functions of its own
                 raise _refused(task, error) from error
         while len(_loaded) >= _KEPT:
@@ -107,6 +112,36 @@ def _no_documents(task: Task) -> InputError:
         found="; ".join(f"{split}: {', '.join(files)}" for split, files in task.data) or "an empty split",
         hint="check the data file of the split that is scored",
     )
+
+
+def _check_targets(task: Task, loaded: Any) -> None:
+    """InputError for the first document whose target is a number beyond its choices."""
+    for number, doc in enumerate(loaded.eval_docs, 1):
+        target = loaded.doc_to_text(doc) if loaded.multiple_input else loaded.doc_to_target(doc)
+        count = len(loaded.doc_to_choice(doc))
+        for one in target if isinstance(target, list) else [target]:
+            if isinstance(one, int) and one >= count:
+                raise _beyond(task, number, f"{one}, of {count} choices counted from 0")
+
+
+def _beyond(task: Task, number: int, found: str) -> InputError:
+    """`number`: of the document among those that are scored, from 1."""
+    definition = dict(task.definition)
+    split = str(definition.get("test_split") or definition.get("validation_split"))
+    target, choice = (_shown(definition.get(key)) for key in ("doc_to_target", "doc_to_choice"))
+    places = ", ".join(dict(task.data).get(split, (split,)))
+    return InputError(
+        f'a row of the task "{task.name}" has no such choice',
+        where=f"{places}: row {number}"
+        + (" that process_docs gives" if "process_docs" in definition else ""),
+        expected=f"a place in doc_to_choice: {choice}",
+        found=f"doc_to_target: {target}: {found}",
+        hint="mend the row, or the column that the definition names",
+    )
+
+
+def _shown(value: Any) -> str:
+    return value.name if isinstance(value, FunctionRef) else str(value)
 
 
 def _data_set(task: Task, folder: str) -> dict[str, Any]:

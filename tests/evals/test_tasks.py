@@ -46,6 +46,20 @@ def test_rows_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     assert "JSON parse error" in caught.value.found
 
 
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_target_that_is_no_choice_is_named(tmp_path: Path, number: int) -> None:
+    """A label beyond a row's choices is an InputError with file, row and column, whichever row it is."""
+    rows = choice_rows(4)
+    rows[number]["label"] = 5
+    file = write_rows(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(InputError, match="no such choice") as caught:
+        check_task(only_task(tmp_path, data={"test": "rows.jsonl"}))
+    assert caught.value.where == f"{file}: row {number + 1}"
+    assert caught.value.found.startswith("doc_to_target: label: ")
+    if number:
+        assert "5, of 3 choices" in caught.value.found
+
+
 def test_no_bar_is_drawn_for_rows_that_are_filtered(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
