@@ -18,7 +18,7 @@ from cluster.options import executor_options, start_executor, uses_ray
 
 if TYPE_CHECKING:
     from evals.content import Digests
-    from evals.fanout import Evaluation, Failure
+    from evals.fanout import Evaluation
     from evals.request import Request
     from evals.setting import Setting
     from evals.suites import Suite
@@ -95,16 +95,14 @@ def eval_command(
     from evals.normalise import averages, normalise
     from evals.plot import check_plot, draw_scores
     from evals.table import as_json, grids, show
-    from pipeline.machine import available_memory_bytes, cores
+    from pipeline.machine import local_share
 
     if plot is not None:
         check_plot(plot)
     setting = _setting(**options)
     where = {name: options[name] for name in ("executor", "address", "workers")}
     uses_ray(options["executor"], options["address"])
-    here = 1 if setting.device == "cuda" else cores()
-    memory_bytes = available_memory_bytes()
-    start = partial(start_executor, **where, here=here, kind="process", memory_bytes=memory_bytes)
+    start = partial(start_executor, **where, **local_share(setting.device), kind="process")
     digests = Digests(out / "digests.json")
     request = _request(models, suites, digests, options)
     evaluation = evaluate(
@@ -166,21 +164,16 @@ def _setting(
     address: str | None,
     **_: Any,
 ) -> Setting:
-    """The run's settings. InputError: no batch size, cuda where there is none, several GPUs on a CPU.
-
-    The GPUs of a cluster are not this machine's: there "cuda" is taken at its word.
-    """
+    """The run's settings. InputError: no batch size, cuda where there is none, several GPUs on a CPU."""
     from evals.setting import Setting
     from pipeline.errors import InputError
-    from pipeline.machine import choose_device
+    from pipeline.machine import choose_device_at
 
     if not re.fullmatch(r"[1-9][0-9]*|auto(:[1-9][0-9]*)?", batch_size):
         raise InputError(
             "not a batch size", where="--batch-size", expected="1, 2, ... or auto", found=batch_size
         )
-    chosen = device if device == "cuda" and address is not None else choose_device(device)
-    if address is not None and (device, chosen) == ("auto", "cpu"):
-        click.echo("models run on CPUs: this machine has no GPU; --device cuda takes the cluster's", err=True)
+    chosen = choose_device_at(device, address, partial(click.echo, err=True))
     if devices > 1 and chosen != "cuda":
         raise InputError("several GPUs a model, but no GPU", where="--gpus-per-model", found=str(devices))
     return Setting.on(chosen, dtype, limit=limit, batch_size=batch_size, devices=devices)
@@ -188,7 +181,7 @@ def _setting(
 
 def _close(suites: Sequence[Suite], evaluation: Evaluation, out: Path) -> None:
     """Say on stderr where things lie and what failed. RunError when anything did."""
-    from pipeline.errors import RunError
+    from evals.incomplete import incomplete
 
     measured = len(evaluation.records) - evaluation.reused
     click.echo(f"{measured} scores measured, {evaluation.reused} from {out / 'records'}", err=True)
@@ -200,21 +193,6 @@ def _close(suites: Sequence[Suite], evaluation: Evaluation, out: Path) -> None:
         if one.truncated:
             what = f"{one.truncated} of {one.n} items are longer than the model takes: cut from the left"
             click.echo(f"warning: {one.label} on {one.suite}/{one.task}: {what}", err=True)
-    if evaluation.failures:
-        count = len(evaluation.failures)
-        raise RunError(
-            f"{count} of {count + len(evaluation.records)} scores could not be measured",
-            where="\n            ".join(_reasons(evaluation.failures)),
-            hint="what is mended is measured by the same command",
-        )
-
-
-def _reasons(failures: Sequence[Failure]) -> list[str]:
-    """One line a reason, with all the models and tasks that have it: "a, b on suite/x, suite/y: why"."""
-    tasks: dict[tuple[str, str], list[str]] = {}
-    for one in failures:
-        tasks.setdefault((one.label, one.reason), []).append(f"{one.suite}/{one.task}")
-    labels: dict[tuple[str, str], list[str]] = {}
-    for (label, reason), names in tasks.items():
-        labels.setdefault((", ".join(names), reason), []).append(label)
-    return [f"{', '.join(who)} on {names}: {reason}" for (names, reason), who in labels.items()]
+    missing = incomplete(evaluation)
+    if missing is not None:
+        raise missing

@@ -25,11 +25,15 @@ def demo_command(progress: bool, executor: str | None, **where: Any) -> None:
     from cluster.on_demand import OnDemand
     from evals.demo.run import run_demo
     from evals.material.fetch import cache_dir
-    from pipeline.machine import cores
+    from pipeline.machine import choose_device, local_share
 
-    here = where["workers"] or cores()
     name = executor or "ray"
-    shared = OnDemand(lambda: start_executor(name, **where, here=here, kind="process"), name, here)
+    share = local_share(choose_device("auto") if name == "local" else "cpu")  # Ray hands out GPUs itself
+    shared = OnDemand(
+        lambda: start_executor(name, **where, **share, kind="process"),
+        name,
+        where["workers"] or share["here"],
+    )
     try:
         run_demo(shared, cache_dir(), lambda text: click.echo(text, err=True), progress)
     finally:

@@ -15,6 +15,7 @@ from cluster.on_demand import OnDemand
 from evals.content import Digests
 from evals.demo.prepare import lay_out
 from evals.fanout import Evaluation, evaluate
+from evals.incomplete import incomplete
 from evals.normalise import averages, normalise
 from evals.request import Request, make_request
 from evals.setting import Setting
@@ -49,7 +50,8 @@ class Stages:
 def run_demo(executor: OnDemand, cache: Path, say: Callable[[str], None], show_progress: bool) -> None:
     """Run every stage that is not done yet and print the table on stdout.
 
-    Raises InputError outside the repository's root, and whatever the stages raise.
+    Raises InputError outside the repository's root, RunError at the end where scores are missing, and
+    whatever the stages raise.
     """
     if not CONFIGS.is_dir():
         raise InputError(
@@ -93,7 +95,10 @@ def run_demo(executor: OnDemand, cache: Path, say: Callable[[str], None], show_p
     )
     stages.begin("table")
     _show(request, evaluation)
-    _where(say, evaluation, time.monotonic() - stages.began)
+    _where(say, time.monotonic() - stages.began)
+    missing = incomplete(evaluation)
+    if missing is not None:
+        raise missing
 
 
 def _show(request: Request, evaluation: Evaluation) -> None:
@@ -101,10 +106,8 @@ def _show(request: Request, evaluation: Evaluation) -> None:
     show(grids(request.suites, evaluation, cells, averages(cells)))
 
 
-def _where(say: Callable[[str], None], evaluation: Evaluation, elapsed_s: float) -> None:
-    """What lies where, and what could not be scored."""
-    for failure in evaluation.failures:
-        say(f"not scored: {failure.label} on {failure.task}: {failure.reason}")
+def _where(say: Callable[[str], None], elapsed_s: float) -> None:
+    """What lies where."""
     say(
         f"\nbase       {OUT / 'models' / 'base'}  (SmolLM2-135M-Instruct, dequantised from 4 bits)"
         f"\nexperts    {OUT / 'experts'}\nmerges     {OUT / 'merged'}  (each with mergescale_manifest.json)"

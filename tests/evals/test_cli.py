@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from evals.cli import _reasons, eval_command
+from evals.cli import eval_command
 from evals.fanout import Evaluation, Failure
+from evals.incomplete import reasons
 from evals.setting import Setting
 from pipeline.errors import InputError, MergescaleError, RunError
 from tests.helpers.inline import InlineExecutor
@@ -178,4 +179,11 @@ def test_models_that_fail_alike_share_a_line() -> None:
     """A task that nobody can take is one line with all models, in the order of the failures."""
     failed = [Failure(label, label, "s", task, "why") for label in "ab" for task in ("x", "y")]
     failed += [Failure("c", "c", "s", "x", "why")]
-    assert _reasons(failed) == ["a, b on s/x, s/y: why", "c on s/x: why"]
+    assert reasons(failed) == ["a, b on s/x, s/y: why", "c on s/x: why"]
+
+
+def test_a_run_is_incomplete_exactly_when_a_score_failed() -> None:
+    """Without failures there is no error; with some it counts them and names the reasons."""
+    assert incomplete(Evaluation((), (), 0, ("a",))) is None
+    error = incomplete(Evaluation((), (Failure("a", "a", "s", "x", "why"),), 0, ("a",)))
+    assert error is not None and error.what.startswith("1 of 1") and error.where == "a on s/x: why"

@@ -12,7 +12,7 @@ import pytest
 from cluster.contract import Outcome, Unit
 from evals.record import read_jsonl
 from evals.setting import Setting
-from evals.studies.config import StudyConfig, load_study
+from evals.studies.config import StudyConfig
 from evals.studies.order import prepare
 from evals.studies.plan import plan_study
 from evals.studies.reporting import report_study
@@ -22,36 +22,14 @@ from evals.studies.status import status_of
 from pipeline.checkpoint.manifest import MANIFEST_NAME
 from pipeline.errors import InputError, RunError
 from tests.helpers.inline import InlineExecutor
-from tests.helpers.models import write_model
 from tests.helpers.study_files import base as listed
-from tests.helpers.study_files import write_study
-from tests.helpers.tasks import CHOICE, choice_rows, choice_task, write_rows, write_suite
-
-CATEGORIES = ("colour", "size", "shape")
+from tests.helpers.study_models import CATEGORIES, one_base, small_study, write_files, write_models
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base of two qualities, three experts and a multitask model of each."""
-    folder = tmp_path_factory.mktemp("models")
-    for number, name in enumerate(("weak", "strong")):
-        place = folder / name
-        write_model(place / "base", seed=number, vocab=64, hidden=32, tokenizer=True)
-        for seed, expert in enumerate((*CATEGORIES, "multitask")):
-            write_model(place / expert, seed=10 + seed, base=place / "base", delta=0.1)
-    return folder
-
-
-def write_files(folder: Path, models: Path) -> None:
-    """Suites, their data and a link to the models."""
-    (folder / "m").symlink_to(models)
-    for seed, split in enumerate(("held-in", "validation", "held-out")):
-        categories = CATEGORIES if split != "held-out" else ("other",)
-        tasks = {}
-        for place, category in enumerate(categories):
-            rows = write_rows(folder / f"{split}-{category}.jsonl", choice_rows(12, seed=10 * seed + place))
-            tasks[category] = [choice_task(f"{category}-task", definition=CHOICE, data={"test": rows.name})]
-        write_suite(folder / f"{split}.yaml", tasks, role="held-out" if split == "held-out" else "held-in")
+    """Bases, experts and multitask models."""
+    return write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -69,8 +47,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
     write_files(folder, models)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert plan_study(study(folder), Setting(), None).done == 0
-        missing, executor, _ = run(study(folder))
+        assert plan_study(small_study(folder), Setting(), None).done == 0
+        missing, executor, _ = run(small_study(folder))
     assert missing is None and executor.ran
     return folder
 
@@ -79,30 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
 def done(finished: Path, monkeypatch: pytest.MonkeyPatch) -> StudyConfig:
     """The study that was run to its end; tests must not change it."""
     monkeypatch.chdir(finished)
-    return study(finished)
-
-
-def one_base(name: str, **changes: Any) -> dict[str, Any]:
-    """A base of the models as a study file lists it."""
-    changes = {"multitask": f"m/{name}/multitask"} | changes
-    return listed(name, CATEGORIES, size="1M", quality=name, **changes)
-
-
-def study(folder: Path, **changes: Any) -> StudyConfig:
-    """A study of the models: averaging, DARE, and a tuned task arithmetic; some keys replaced."""
-    bases = [one_base("weak"), one_base("strong")]
-    content: dict[str, Any] = {
-        "bases": bases,
-        "methods": {
-            "averaging": {"merge_method": "linear"},
-            "arithmetic": {"merge_method": "task_arithmetic", "tune": {"lambda": [0.3, 1.0]}},
-            "dare": {"merge_method": "dare_ties", "parameters": {"density": 0.5}},
-        },
-        "experts": [2, 3],
-        "tune": {"suite": "validation.yaml", "seed": 0},
-        "bootstrap": 20,
-    }
-    return load_study(write_study(folder, **(content | changes)))
+    return small_study(finished)
 
 
 def run(config: StudyConfig) -> tuple[RunError | None, InlineExecutor, list[str]]:
@@ -181,9 +136,9 @@ def test_a_changed_method_is_all_that_is_measured_again(files: Path) -> None:
         "averaging": {"merge_method": "linear"},
         "dare": {"merge_method": "dare_ties", "parameters": {"density": 0.5}},
     }
-    run(study(files, methods=methods, **small))
+    run(small_study(files, methods=methods, **small))
     methods["dare"]["parameters"]["density"] = 0.6
-    _, executor, _ = run(study(files, methods=methods, **small))
+    _, executor, _ = run(small_study(files, methods=methods, **small))
     answers = [name for name in executor.ran if not name.startswith("check/")]
     assert answers and all("/dare/" in name for name in answers)
 
@@ -191,7 +146,7 @@ def test_a_changed_method_is_all_that_is_measured_again(files: Path) -> None:
 def test_what_is_missing_is_a_hole_with_its_reason(files: Path) -> None:
     """An expert that is not there costs the scores that need it; the others are measured, and it is said."""
     experts = {"colour": "m/weak/colour", "size": "m/weak/size", "shape": "m/weak/nowhere"}
-    config = study(files, bases=[one_base("weak", experts=experts)], seeds=[0, 2])
+    config = small_study(files, bases=[one_base("weak", experts=experts)], seeds=[0, 2])
     missing, _, _ = run(config)
     assert missing is not None and "nowhere" in missing.where
     scores = scores_of(config.out, read_state(config.out))
@@ -205,7 +160,7 @@ def test_what_is_missing_is_a_hole_with_its_reason(files: Path) -> None:
 
 def test_a_stopped_study_goes_on(files: Path) -> None:
     """What was measured before a run was ended is not measured again, and a report can be had meanwhile."""
-    config = study(files, bases=[one_base("weak")], seeds=[0])
+    config = small_study(files, bases=[one_base("weak")], seeds=[0])
 
     class Ending(InlineExecutor):
         def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
@@ -229,7 +184,9 @@ def test_models_that_are_not_here_are_planned_by_their_written_size(files: Path)
     """A plan needs no models: it says what it takes them to be, and that what is there cannot be known."""
     methods = {"averaging": {"merge_method": "linear"}}
     far = listed("far", CATEGORIES, parameters=1e9)
-    found = plan_study(study(files, bases=[far], tune=None, methods=methods), Setting(), "nodes=1,gpus=8")
+    found = plan_study(
+        small_study(files, bases=[far], tune=None, methods=methods), Setting(), "nodes=1,gpus=8"
+    )
     assert found.bases[0].weights_bytes == 2_000_000_000 and found.done is None
     assert found.seconds > 0 and any("cannot be said" in note for note in found.notes)
 
@@ -237,7 +194,7 @@ def test_models_that_are_not_here_are_planned_by_their_written_size(files: Path)
 def test_kept_merges_are_written(files: Path) -> None:
     """With `keep` every merge is a model directory under OUT/merged."""
     methods = {"averaging": {"merge_method": "linear"}}
-    config = study(files, keep=True, bases=[one_base("weak")], tune=None, methods=methods, seeds=[0])
+    config = small_study(files, keep=True, bases=[one_base("weak")], tune=None, methods=methods, seeds=[0])
     assert run(config)[0] is None
     kept = sorted(str(path.parent) for path in (config.out / "merged").rglob(MANIFEST_NAME))
     start = f"{config.out}/merged/weak/averaging"
@@ -247,4 +204,4 @@ def test_kept_merges_are_written(files: Path) -> None:
 def test_a_study_that_was_not_begun_has_no_status(files: Path) -> None:
     """Status and report of nothing say so."""
     with pytest.raises(InputError, match="no study was begun"):
-        status_of(study(files).out)
+        status_of(small_study(files).out)
