@@ -15,8 +15,10 @@ from evals.content import Digests, digest_json
 from evals.models import Merge, Model
 from pipeline.checkpoint.companions import Companion
 from pipeline.checkpoint.files import digest_bytes
-from pipeline.config.load import load_config
+from pipeline.config.load import parse_config
 from pipeline.config.merge import MergeConfig
+from pipeline.config.text import read_file
+from pipeline.errors import ConfigError
 from pipeline.plan.build import plan_merge
 from pipeline.publishing import companions_of
 from pipeline.run import with_local_weights
@@ -34,7 +36,14 @@ def describe_merge(path: Path, digests: Digests) -> Model:
 
     Raises whatever is wrong with the config or its models. Reads every input's weights once, for digests.
     """
-    return plan_model(load_config(path), path.stem, str(path.resolve()), digests)
+    data = read_file(path)
+    if isinstance(data, dict) and "categories" in data and "merge_method" not in data:
+        raise ConfigError(
+            "this is a suite of tasks, not a merge config",
+            where=str(path),
+            hint="give it with --suite, and a model directory or a merge config as MODEL",
+        )
+    return plan_model(parse_config(data, str(path)), path.stem, str(path.resolve()), digests)
 
 
 def plan_model(config: MergeConfig, label: str, place: str, digests: Digests) -> Model:

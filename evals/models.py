@@ -99,6 +99,13 @@ def baseline_model(kind: str) -> Model:
 def describe_model(path: Path, digests: Digests) -> Model:
     """Look at a model directory. CheckpointError when it is not there or is no model."""
     place = path.resolve()
+    if place.is_file():
+        raise CheckpointError(
+            "this file is no model",
+            where=str(path),
+            expected="a model's directory, or a merge config (.yaml, .yml or .json)",
+            hint="give the directory that the file lies in, or name the config by its kind",
+        )
     if not place.is_dir():
         raise CheckpointError(
             "no such model directory",

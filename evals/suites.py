@@ -58,6 +58,11 @@ def load_suite(path: Path | str) -> Suite:
     """Read and check one suite file. ConfigError names the file, the path in it and the nearest name."""
     file = Path(path).resolve()
     top = Node(read_file(file), Place(str(file)))
+    if "merge_method" in top:
+        raise top.place.error(
+            "this is a merge config, not a suite of tasks",
+            hint="give it as a MODEL, and a suite with --suite",
+        )
     top.only("name", "role", "data_dir", "material", "categories")
     name, written = top.take("name", str), top.take("role", str)
     if not NAME.fullmatch(name):
@@ -121,8 +126,10 @@ def locate_data(
     `data_dir`, the local files of a task stand in for its hub data set. With `skip_missing`, tasks whose
     files are not there are taken off and named in `left_out`.
     ConfigError: an environment variable is not set, or a task on files here that names none. InputError:
-    files are not there, all of them named.
+    `data_dir` is not there, or files are not, all of them named.
     """
+    if data_dir is not None and not data_dir.is_dir():
+        raise InputError("the data directory is not there", where=str(data_dir), hint=_SAY_WHERE)
     start = data_dir.resolve() if data_dir is not None else _own_start(suite, report)
     tasks = [_located(task, start, stand_in=data_dir is not None) for task in suite.tasks]
     missing = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -120,3 +121,29 @@ def test_what_is_not_there_is_refused(place: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         make_request([place / "base"], [place / "in.yaml", place / "in.yaml"])
     assert "in" in caught.value.what
+
+
+def test_what_was_given_in_another_s_place_is_recognised(place: Path) -> None:
+    """A suite as a model, a merge config as a suite, another file as a model: each is called by its name."""
+    config = {
+        "merge_method": "linear",
+        "models": [{"model": str(place / "base"), "parameters": {"weight": 1}}],
+    }
+    for name in ("merge.json", "merge.txt"):
+        (place / name).write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="suite of tasks, not a merge config") as caught:
+        request(place, "in.yaml")
+    assert caught.value.where == str(place / "in.yaml") and "--suite" in caught.value.hint
+    with pytest.raises(ConfigError, match="merge config, not a suite") as caught:
+        make_request([place / "base"], [place / "merge.json"])
+    assert caught.value.where == str(place / "merge.json") and "MODEL" in caught.value.hint
+    with pytest.raises(CheckpointError, match="file is no model") as refused:
+        request(place, "merge.txt")
+    assert refused.value.where == str(place / "merge.txt") and ".yaml" in refused.value.expected
+
+
+def test_a_data_directory_that_is_not_there_is_named(place: Path) -> None:
+    """A wrong --data is an InputError about the directory, not about the files that it should hold."""
+    with pytest.raises(InputError, match="directory is not there") as caught:
+        request(place, "base", data_dir=place / "nowhere")
+    assert caught.value.where == str(place / "nowhere")
