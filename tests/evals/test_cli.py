@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from evals.cli import eval_command
 from evals.fanout import Evaluation, Failure
-from evals.incomplete import reasons
+from evals.incomplete import incomplete, reasons
 from evals.setting import Setting
 from pipeline.errors import InputError, MergescaleError, RunError
 from tests.helpers.inline import InlineExecutor
