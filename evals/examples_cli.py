@@ -5,9 +5,14 @@ Paths of the files go to stdout. Heavy imports happen inside the command.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from evals.suites import Suite
 
 
 @click.command(
@@ -22,7 +27,12 @@ import click
 )
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the suites' data lies.")
 @click.option("--skip-missing", is_flag=True, help="With --data: leave out tasks whose files are not there.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N training rows a task.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="At most N training rows a task; validation rows are not cut.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Which rows, where there are more.")
 def examples_command(
     suites: tuple[str, ...], out: Path, data: Path | None, skip_missing: bool, limit: int | None, seed: int
@@ -39,6 +49,7 @@ def examples_command(
         click.echo(line, err=True)
 
     loaded = [load_suite(suite) for suite in suites]
+    _check_apart(loaded)
     for suite in (locate_data(one, data, skip_missing=skip_missing, report=note) for one in loaded):
         for left in suite.left_out:
             note(f"left out: {left.task}: {', '.join(left.files)} not there")
@@ -48,3 +59,20 @@ def examples_command(
             ).values():
                 for path in paths:
                     click.echo(str(path))
+
+
+def _check_apart(suites: Sequence[Suite]) -> None:
+    """InputError where rows of two suites would go into one file."""
+    from pipeline.errors import InputError
+
+    owners: dict[str, Suite] = {}
+    for suite in suites:
+        for task in suite.tasks:
+            file = f"{task.category}/{task.name}"
+            other = owners.setdefault(file, suite)
+            if other is not suite:
+                raise InputError(
+                    f"two suites have the task {file}: the rows of one would replace those of the other",
+                    where=f"{other.file} and {suite.file}",
+                    hint="write them with a command and an --out each",
+                )

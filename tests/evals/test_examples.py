@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from evals.examples_cli import examples_command
 from evals.harness import write_examples
 from evals.suites import Suite, load_suite, locate_data
 from pipeline.errors import InputError
@@ -94,3 +96,29 @@ def test_a_task_without_training_rows_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no training split") as caught:
         write_examples(suite, tmp_path / "out", split="train")
     assert "categories.a[0]" in caught.value.where
+
+
+def test_suites_that_would_overwrite_each_other_are_refused(tmp_path: Path) -> None:
+    """Two suites with one category and task are an InputError that names both files; nothing is written."""
+    suite = make(tmp_path, choice_rows(40, seed=1), choice_rows(5, seed=2))
+    other = tmp_path / "other.yaml"
+    other.write_text(suite.file.read_text())
+    given = ["--suite", str(suite.file), "--suite", str(other), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(examples_command, given)
+    assert isinstance(done.exception, InputError)
+    assert "choice/pick" in done.exception.what and not (tmp_path / "out").exists()
+    assert str(suite.file) in done.exception.where and str(other) in done.exception.where
+
+
+def test_a_limit_is_for_training_rows_and_says_so(tmp_path: Path) -> None:
+    """With --limit the validation rows are as many as without it, as the help tells."""
+    suite = make(tmp_path, choice_rows(40, seed=1), choice_rows(5, seed=2))
+    counts = []
+    for name, limit in (("all", []), ("few", ["--limit", "2"])):
+        given = ["--suite", str(suite.file), "--out", str(tmp_path / name), *limit]
+        assert CliRunner().invoke(examples_command, given).exit_code == 0
+        files = [tmp_path / name / "choice" / f"pick.{split}.jsonl" for split in ("train", "validation")]
+        counts.append([len(rows([file])) for file in files])
+    assert counts == [[36, 4], [2, 4]]
+    help_text = " ".join(CliRunner().invoke(examples_command, ["--help"]).output.split())
+    assert "validation rows are not cut" in help_text
