@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import InputError
 
@@ -27,6 +29,14 @@ def available_memory_bytes() -> int:
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.exists() else "max"
     return min(pages, int(text)) if text.isdecimal() else pages
+
+
+def local_share(device: str) -> dict[str, Any]:
+    """What the workers of a command may use of this machine: `here`, how many; `memory_bytes`, together.
+
+    One worker a core; where models run on "cuda" one in all, as local workers share the GPU they see.
+    """
+    return {"here": 1 if device == "cuda" else cores(), "memory_bytes": available_memory_bytes()}
 
 
 def default_memory_bytes() -> int:
@@ -72,6 +82,25 @@ def choose_device(wanted: str) -> str:
             "no CUDA device is visible", expected="a GPU and a torch build with CUDA", hint="use --device cpu"
         )
     return "cpu"
+
+
+def choose_device_at(
+    wanted: str,
+    address: str | None,
+    report: Callable[[str], None],
+    otherwise: str = "--device cuda takes the cluster's",
+) -> str:
+    """`choose_device` for a command whose units run on the cluster at `address` (None: on this machine).
+
+    The GPUs of a cluster are not this machine's: there "cuda" is taken at its word, and where "auto" finds
+    no GPU here `report` is told so, with how to use the cluster's.
+    """
+    if address is None:
+        return choose_device(wanted)
+    chosen = wanted if wanted == "cuda" else choose_device(wanted)
+    if (wanted, chosen) == ("auto", "cpu"):
+        report(f"models run on CPUs: this machine has no GPU; {otherwise}")
+    return chosen
 
 
 def _has_gpu_driver() -> bool:

@@ -26,7 +26,6 @@ from evals.suites import Suite, load_suite, locate_data
 from pipeline.checkpoint.files import digest_file
 from pipeline.checkpoint.index import read_directory
 from pipeline.errors import ConfigError, RunError
-from pipeline.machine import choose_device
 from pipeline.values import ModelRef
 
 _BATCH = "16"
@@ -142,7 +141,7 @@ def _scores(
         ]
         held = [check.task for check in checks if member.name in (_BASE, check.task.category)]
         pairs += [(member.model, task) for task in (*tasks, *held)]
-    setting = Setting.on(choose_device("auto"), limit=config.limit, batch_size=_BATCH)
+    setting = Setting.on(work.device, limit=config.limit, batch_size=_BATCH)
     out = config.out / "scores"
     return evaluate(pairs, work.start, out, setting, digests=digests, show_progress=work.show_progress)
 

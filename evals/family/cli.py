@@ -33,9 +33,22 @@ def family() -> None:
 @click.option("--skip-missing", is_flag=True, help="Leave out tasks whose data is not in DIR.")
 @click.option("--size", "sizes", multiple=True, metavar="SIZE", help="Bases of this size only; may repeat.")
 @executor_options
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where models are trained and run, unless an expert's settings name it.",
+)
 @click.option("--progress/--no-progress", default=True, show_default=True, help="Live lines on stderr.")
 def build(
-    config: Path, data: Path | None, skip_missing: bool, sizes: tuple[str, ...], progress: bool, **where: Any
+    config: Path,
+    data: Path | None,
+    skip_missing: bool,
+    sizes: tuple[str, ...],
+    device: str,
+    progress: bool,
+    **where: Any,
 ) -> None:
     """Build the family of CONFIG, or what is missing of it; the same command goes on after an interruption.
 
@@ -45,13 +58,15 @@ def build(
     from evals.family.build import build_family
     from evals.family.config import load_family
     from evals.family.members import Work
-    from pipeline.machine import cores
+    from pipeline.machine import choose_device_at, local_share
 
     uses_ray(where["executor"], where["address"])
     loaded = load_family(config)
     loaded = loaded.of_sizes(sizes) if sizes else loaded
-    start = partial(start_executor, **where, here=cores(), kind="process")
-    work = Work(start, partial(click.echo, err=True), progress)
+    say = partial(click.echo, err=True)
+    chosen = choose_device_at(device, where["address"], say)
+    start = partial(start_executor, **where, **local_share(chosen), kind="process")
+    work = Work(start, say, progress, chosen)
     build_family(loaded, work, data_dir=data, skip_missing=skip_missing)
     click.echo(str(loaded.out / "family.json"))
 

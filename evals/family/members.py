@@ -20,11 +20,14 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Work:
-    """How the work is run: an executor on demand, where lines for people go, whether progress is shown."""
+    """How the work is run: an executor on demand, where lines for people go, whether progress is shown, where
+    models run ("cpu" or "cuda").
+    """
 
     start: Callable[[], Executor]
     report: Report
     show_progress: bool = False
+    device: str = "cpu"
 
 
 def make_bases(config: FamilyConfig, work: Work) -> dict[str, Path]:
@@ -41,6 +44,7 @@ def make_bases(config: FamilyConfig, work: Work) -> dict[str, Path]:
             config.scratch.vocab,
             config.out / "bases",
             (config.scratch.instruct or _packaged_rows(work.report)) if instruct else None,
+            work.device,
         )
         for name, record in plan.records.items():
             work.report(f"done before: {describe_base(name, record)}")
@@ -82,7 +86,8 @@ def make_experts(
     What was finished before is kept. InputError for what is wrong with data or settings, before any training.
     """
     plans = {
-        base.name: plan_training(_training(config, base, bases[base.name], data)) for base in config.bases
+        base.name: plan_training(_training(config, base, bases[base.name], data), work.device)
+        for base in config.bases
     }
     for name, plan in plans.items():
         for expert, record in plan.records.items():

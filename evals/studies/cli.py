@@ -73,17 +73,14 @@ def run(config: Path, device: str, devices: int, progress: bool, **where: Any) -
     from cluster.on_demand import OnDemand
     from evals.studies.order import prepare
     from evals.studies.run import Running, run_study
-    from pipeline.machine import available_memory_bytes, cores
+    from pipeline.machine import local_share
 
     loaded = _load(config)
     name = "ray" if uses_ray(where["executor"], where["address"]) else "local"
-    setting = _setting(loaded, device, devices)
-    here = 1 if setting.device == "cuda" else cores()
-    memory_bytes = available_memory_bytes()
+    setting = _setting(loaded, device, devices, where["address"])
+    share = local_share(setting.device)
     shared = OnDemand(
-        lambda: start_executor(**where, here=here, kind="process", memory_bytes=memory_bytes),
-        name,
-        where["workers"] or here,
+        lambda: start_executor(**where, **share, kind="process"), name, where["workers"] or share["here"]
     )
     try:
         missing = run_study(prepare(loaded, setting, _say), Running(lambda: shared, _say, progress))
@@ -120,11 +117,13 @@ def _load(config: Path) -> StudyConfig:
     return load_study(config)
 
 
-def _setting(loaded: StudyConfig, device: str, devices: int = 1) -> Setting:
+def _setting(loaded: StudyConfig, device: str, devices: int = 1, address: str | None = None) -> Setting:
     from evals.setting import Setting
-    from pipeline.machine import choose_device
+    from pipeline.machine import choose_device_at
 
-    return Setting.on(choose_device(device), limit=loaded.limit, batch_size="16", devices=devices)
+    return Setting.on(
+        choose_device_at(device, address, _say), limit=loaded.limit, batch_size="16", devices=devices
+    )
 
 
 def _write(out: Path) -> Path:

@@ -5,6 +5,7 @@ The directories of the experts go to stdout, everything for people to stderr.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +28,28 @@ def train_command(config: Path, dry_run: bool, progress: bool, **where: Any) -> 
     not trained again while base, data and settings are the same; an interrupted one goes on from its last
     checkpoint.
     """
-    from pipeline.machine import cores
+    from pipeline.machine import choose_device_at, local_share
     from pipeline.training.config import load_train_config
     from pipeline.training.run import describe_expert, plan_training, run_training
 
     uses_ray(where["executor"], where["address"])
-    plan = plan_training(load_train_config(config))
+    loaded = load_train_config(config)
+    say = partial(click.echo, err=True)
+    device = "cpu"
+    if any(expert.settings.device == "auto" for expert in loaded.experts):
+        device = choose_device_at("auto", where["address"], say, "device: cuda in CONFIG takes the cluster's")
+    plan = plan_training(loaded, device)
     for name, record in plan.records.items():
-        click.echo(f"done before: {describe_expert(name, record)}", err=True)
+        say(f"done before: {describe_expert(name, record)}")
     if dry_run:
         for name in plan.units:
-            click.echo(f"to train: {name}, {plan.steps[name]} steps", err=True)
+            say(f"to train: {name}, {plan.steps[name]} steps")
         return
     if plan.units:
         on_gpu = any(unit.resources.gpus for unit in plan.units.values())
-        here = 1 if on_gpu else min(cores(), len(plan.units))
-        with start_executor(**where, here=here, kind="process") as executor:
+        share = local_share("cuda" if on_gpu else "cpu")
+        share["here"] = min(share["here"], len(plan.units))
+        with start_executor(**where, **share, kind="process") as executor:
             run_training(plan, executor, show_progress=progress)
     for expert in plan.config.experts:
         click.echo(str(plan.config.place(expert)))

@@ -16,6 +16,10 @@ from pipeline.training.settings import TrainSettings
 
 #: Python with torch and transformers.
 _FIXED_BYTES = 700 << 20
+#: The same with CUDA's libraries and context.
+_FIXED_ON_GPU_BYTES = 4 << 30
+#: fp32 weights as they are loaded, and a copy as they are saved.
+_PASSING_BYTES_PER_PARAMETER = 8
 #: fp32 weight and gradient, two moments of AdamW, and what is copied.
 _BYTES_PER_PARAMETER = 20
 #: What each layer keeps for the backward pass, by token and hidden unit.
@@ -24,9 +28,15 @@ _BYTES_PER_ACTIVATION = 80
 _CHARACTERS_PER_TOKEN = 3
 
 
-def memory_bytes(base: CheckpointIndex, rows: Sequence[Example], settings: TrainSettings) -> int:
-    """Bytes that one expert takes at its peak: parameters, and the activations of its largest batch."""
+def memory_bytes(
+    base: CheckpointIndex, rows: Sequence[Example], settings: TrainSettings, device: str = "cpu"
+) -> int:
+    """Bytes of the machine's memory that one expert takes at its peak: parameters, and the activations of its
+    largest batch. On a GPU, without DeepSpeed to put states here, only weights pass through.
+    """
     parameters = sum(entry.spec.numel for entry in base.tensors.values())
+    if device == "cuda" and settings.deepspeed is None:
+        return _FIXED_ON_GPU_BYTES + _PASSING_BYTES_PER_PARAMETER * parameters
     lengths = sorted(
         min(settings.max_length, math.ceil((len(row.question) + len(row.answer)) / _CHARACTERS_PER_TOKEN))
         for row in rows

@@ -19,7 +19,7 @@ from pipeline.training.examples import read_examples, read_validation
 from pipeline.training.expert import expert_identity, finished, model_digest, train_unit
 from pipeline.training.memory import memory_bytes
 from pipeline.training.steplog import LOG, last_step, progress_file, read_log
-from pipeline.training.watch import failure, run_watched
+from pipeline.training.watch import failure, placed, run_watched
 from pipeline.training.zero import named_config, zero_config
 from pipeline.values import ModelRef
 
@@ -37,12 +37,15 @@ class TrainPlan:
     records: Mapping[str, dict[str, Any]]
 
 
-def plan_training(config: TrainConfig) -> TrainPlan:
+def plan_training(config: TrainConfig, device: str | None = None) -> TrainPlan:
     """Check the base, the data and the output directory of every expert; read nothing into a model.
 
+    device: where experts whose settings say "auto" are trained; None: on this machine's GPU if it has one.
     Raises InputError or one of its kinds for whatever is wrong. Hashes the base's weights once.
     """
+    device = device or choose_device("auto")
     base = read_directory(ModelRef(str(config.base)), config.base.resolve())
+    place: dict[str, str] = {}
     needed: dict[str, int] = {}
     units: dict[str, Unit] = {}
     steps: dict[str, int] = {}
@@ -50,7 +53,8 @@ def plan_training(config: TrainConfig) -> TrainPlan:
     for expert in config.experts:
         rows = [row for path in expert.train for row in read_examples(path, expert.settings.limit)]
         steps[expert.name] = expert.settings.steps(len(rows))
-        needed[expert.name] = memory_bytes(base, rows, expert.settings)
+        place[expert.name] = device if expert.settings.device == "auto" else expert.settings.device
+        needed[expert.name] = memory_bytes(base, rows, expert.settings, place[expert.name])
         for path in expert.validation:
             read_validation(path)
         zero_config(expert.settings.deepspeed)
@@ -60,16 +64,15 @@ def plan_training(config: TrainConfig) -> TrainPlan:
         identity = expert_identity(config.base, digest, expert.train, expert.settings, expert.validation)
         done = finished(out, identity)
         if done is None:
-            units[expert.name] = _unit(config, expert, needed[expert.name])
+            units[expert.name] = _unit(config, expert, place[expert.name], needed[expert.name])
         else:
             records[expert.name] = done
     return TrainPlan(config, units, steps, records)
 
 
-def _unit(config: TrainConfig, expert: ExpertConfig, needed_bytes: int) -> Unit:
+def _unit(config: TrainConfig, expert: ExpertConfig, device: str, needed_bytes: int) -> Unit:
     """The unit of work of one expert. The GPU of a worker elsewhere is not looked for here."""
     settings = expert.settings
-    device = choose_device("auto") if settings.device == "auto" else settings.device
     payload = {
         "base": str(config.base.resolve()),
         "train": [str(path.resolve()) for path in expert.train],
@@ -111,7 +114,7 @@ def run_trainings(
         for name in plan.steps
     }
     units = {
-        label: _placed(replace(plans[group].units[name], id=f"train/{label}"), executor)
+        label: placed(replace(plans[group].units[name], id=f"train/{label}"), executor)
         for label, (group, name) in places.items()
         if name in plans[group].units
     }
@@ -142,13 +145,6 @@ def _draw_together(config: TrainConfig, finished: Collection[str]) -> None:
     places = {expert.name: config.place(expert) for expert in config.experts if expert.name in finished}
     if places:
         draw_losses({name: read_log(place / LOG) for name, place in places.items()}, config.out / CURVE)
-
-
-def _placed(unit: Unit, executor: Executor) -> Unit:
-    """The unit as this executor runs it. Only Ray hands out GPUs; local workers share the one they see."""
-    if executor.name == "ray":
-        return unit
-    return replace(unit, resources=replace(unit.resources, gpus=0.0))
 
 
 def describe_expert(name: str, record: Mapping[str, Any]) -> str:

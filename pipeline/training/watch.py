@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -48,6 +49,13 @@ def run_watched(
             records[name] = outcome.value
             watch.finish(name, describe(name, outcome.value))
     return records, failed
+
+
+def placed(unit: Unit, executor: Executor) -> Unit:
+    """The unit as this executor runs it. Only Ray hands out GPUs; local workers share the one they see."""
+    if executor.name == "ray":
+        return unit
+    return replace(unit, resources=replace(unit.resources, gpus=0.0))
 
 
 class _Watch:

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import machine
 from pipeline.errors import InputError
 from pipeline.machine import (
     available_memory_bytes,
     choose_device,
+    choose_device_at,
     cores,
     cpu_precision,
     default_memory_bytes,
+    local_share,
     parse_bytes,
 )
 
@@ -59,3 +62,23 @@ def test_precision_follows_the_processor(flags: str, chosen: str, monkeypatch: p
     """bfloat16 only where the processor has instructions for it."""
     monkeypatch.setattr(Path, "read_text", lambda self: f"flags : {flags}")
     assert cpu_precision() == chosen
+
+
+def test_local_workers_share_a_gpu_and_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker a core where models run on the CPU, one in all where they share a GPU; memory is bounded."""
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "available_memory_bytes", lambda: 1000)
+    assert local_share("cpu") == {"here": 8, "memory_bytes": 1000}
+    assert local_share("cuda") == {"here": 1, "memory_bytes": 1000}
+
+
+def test_a_head_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a cluster's address "cuda" is taken at its word, and "auto" on a machine without GPU tells how to
+    use the cluster's; without one nothing is said, and "cuda" is refused.
+    """
+    monkeypatch.setattr(machine, "_has_gpu_driver", lambda: False)
+    said: list[str] = []
+    assert choose_device_at("cuda", "head:6379", said.append) == "cuda"
+    assert choose_device_at("auto", None, said.append) == "cpu" and said == []
+    assert choose_device_at("auto", "head:6379", said.append) == "cpu"
+    assert "no GPU" in said[0] and "--device cuda" in said[0]

@@ -60,11 +60,13 @@ def base_unit(payload: Mapping[str, Any]) -> dict[str, Any]:
     sources = BaseSources(
         Path(payload["tokens"]), Path(payload["tokenizer"]), Path(instruct) if instruct else None
     )
-    return make_base(sources, Path(payload["out"]), scratch_from_dict(payload["settings"]))
+    return make_base(
+        sources, Path(payload["out"]), scratch_from_dict(payload["settings"]), device=payload["device"]
+    )
 
 
 def make_base(
-    sources: BaseSources, out: Path, settings: ScratchSettings, *, threads: int = 1
+    sources: BaseSources, out: Path, settings: ScratchSettings, *, device: str = "auto", threads: int = 1
 ) -> dict[str, Any]:
     """Train a base model and save it at `out`; return its record.
 
@@ -72,10 +74,13 @@ def make_base(
     OutputError: something else lies at `out`. RunError: the loss diverged.
     """
     identity = base_identity(sources, settings)
+    device = choose_device(device)
     with _alone(out) as work:
         record = finished(out, identity)
         if record is None:
-            record = make_once(out, identity, lambda folder: _build(sources, settings, work, folder, threads))
+            record = make_once(
+                out, identity, lambda folder: _build(sources, settings, work, folder, device, threads)
+            )
         shutil.rmtree(work, ignore_errors=True)
     return record
 
@@ -115,7 +120,7 @@ def _alone(out: Path) -> Iterator[Path]:
 
 
 def _build(
-    sources: BaseSources, settings: ScratchSettings, work: Path, folder: Path, threads: int
+    sources: BaseSources, settings: ScratchSettings, work: Path, folder: Path, device: str, threads: int
 ) -> dict[str, Any]:
     """Both stages, measured and saved in `folder`."""
     import torch
@@ -127,7 +132,6 @@ def _build(
     started = time.monotonic()
     tokenizer = AutoTokenizer.from_pretrained(sources.tokenizer)
     model = _fresh_model(settings, tokenizer)
-    device = choose_device("auto")
     log: list[dict[str, Any]] = []
     for name, batches, recipe in _stages(sources, settings, tokenizer, work, device):
         log += _run_stage(name, model, batches, recipe, work, before=len(log))

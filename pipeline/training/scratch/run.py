@@ -20,7 +20,7 @@ from pipeline.training.scratch.base import BaseSources, base_identity, base_unit
 from pipeline.training.scratch.corpus import tokenise
 from pipeline.training.scratch.settings import ScratchSettings
 from pipeline.training.scratch.tokenizer import make_tokenizer
-from pipeline.training.watch import failure, run_watched
+from pipeline.training.watch import failure, placed, run_watched
 
 #: Weight, gradient, two moments and a copy, in fp32; logits and activations of a batch beside them.
 _BYTES_PER_PARAMETER = 24
@@ -42,11 +42,17 @@ class BasesPlan:
 
 
 def plan_bases(
-    bases: Mapping[str, ScratchSettings], corpus: Path, vocab: int, out: Path, instruct: Path | None = None
+    bases: Mapping[str, ScratchSettings],
+    corpus: Path,
+    vocab: int,
+    out: Path,
+    instruct: Path | None = None,
+    device: str = "cpu",
 ) -> BasesPlan:
     """Check everything, then make the tokenizer and the tokens if they are not there yet.
 
     corpus: JSONL of {"text"}.  instruct: JSONL of choice rows, needed where a base has a second stage.
+    device: where bases are trained, "cpu" or "cuda".
     InputError or one of its kinds for whatever is wrong.
     """
     needing = [name for name, settings in bases.items() if settings.instruct]
@@ -70,8 +76,9 @@ def plan_bases(
             "instruct": str(instruct.resolve()) if instruct is not None else "",
             "out": str((out / name).resolve()),
             "settings": settings.as_dict(),
+            "device": device,
         }
-        needs = Resources(cpus=1.0, memory_bytes=_memory_bytes(settings, size))
+        needs = Resources(cpus=1.0, gpus=float(device == "cuda"), memory_bytes=_memory_bytes(settings, size))
         units[name] = Unit(f"base/{name}", base_unit, payload, needs)
     return BasesPlan(out, units, {name: one.total_steps for name, one in bases.items()}, records)
 
@@ -93,7 +100,7 @@ def run_bases(
     """
     order = sorted(plan.units, key=lambda name: -plan.units[name].resources.memory_bytes)
     made, failed = run_watched(
-        {name: plan.units[name] for name in order},
+        {name: placed(plan.units[name], executor) for name in order},
         plan.steps,
         executor,
         last_step=lambda name: _last_step(plan.out / name),

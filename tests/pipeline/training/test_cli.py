@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cluster.contract import Executor
 from evals.app import main
+from tests.helpers.inline import InlineExecutor
 from tests.helpers.training import write_config, write_home
 
 
@@ -41,6 +44,24 @@ def test_a_dry_run_writes_nothing(
     assert run(monkeypatch, path, "--dry-run") == 0
     assert "to train: odd, 16 steps" in capfd.readouterr().err
     assert not (tmp_path / "experts").exists()
+
+
+def test_workers_share_the_memory_and_a_cluster_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Local workers get a bound of memory; from a head without GPU it is said how to use the cluster's."""
+    asked: list[dict[str, Any]] = []
+
+    def start(**options: Any) -> Executor:
+        asked.append(options)
+        return InlineExecutor()
+
+    monkeypatch.setattr("pipeline.training.cli.start_executor", start)
+    monkeypatch.setattr("pipeline.machine._has_gpu_driver", lambda: False)
+    path = str(write_config(write_home(tmp_path)))
+    assert run(monkeypatch, path, "--address", "head:6379", "--no-progress") == 0
+    assert asked[0]["memory_bytes"] > 0 and 1 <= asked[0]["here"] <= 2
+    assert "device: cuda in CONFIG takes the cluster's" in capfd.readouterr().err
 
 
 def test_bad_input_ends_with_2_and_one_message(

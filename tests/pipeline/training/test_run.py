@@ -13,7 +13,6 @@ from cluster.contract import Fault, Outcome, Unit
 from cluster.progress import Progress
 from pipeline.checkpoint.index import read_directory
 from pipeline.errors import CheckpointError, InputError, OutputError, UnitError
-from pipeline.training import run as room
 from pipeline.training import watch
 from pipeline.training.config import load_train_config
 from pipeline.training.curves import CURVE
@@ -82,9 +81,20 @@ def test_only_ray_hands_out_gpus(tmp_path: Path) -> None:
     (unit, _) = plan.units.values()
     assert (unit.resources.gpus, unit.payload["device"]) == (1.0, "cuda")
     executor = InlineExecutor()
-    assert room._placed(unit, executor).resources.gpus == 0
+    assert watch.placed(unit, executor).resources.gpus == 0
     executor.name = "ray"
-    assert room._placed(unit, executor).resources.gpus == 1
+    assert watch.placed(unit, executor).resources.gpus == 1
+
+
+def test_where_auto_trains_is_the_plan_s_to_say(tmp_path: Path) -> None:
+    """An expert whose settings say "auto" goes where the plan is told, without becoming another expert."""
+    config = load_train_config(write_config(write_home(tmp_path)))
+    run_training(plan_training(config, "cpu"), InlineExecutor(), show_progress=False)
+    (tmp_path / "experts/odd").rename(tmp_path / "elsewhere")
+    plan = plan_training(config, "cuda")
+    assert list(plan.records) == ["even"]
+    (unit,) = plan.units.values()
+    assert (unit.payload["device"], unit.resources.gpus) == ("cuda", 1.0)
 
 
 def test_memory_grows_with_the_longest_batch(tmp_path: Path) -> None:
@@ -96,6 +106,7 @@ def test_memory_grows_with_the_longest_batch(tmp_path: Path) -> None:
     assert two - one == 80 * 32 * 2 * 2 * 90
     assert memory_bytes(base, short + long, settings) == two
     assert memory_bytes(base, long, TrainSettings(batch_size=2, max_length=10)) == one
+    assert memory_bytes(base, long, settings, "cuda") == memory_bytes(base, short, settings, "cuda")
 
 
 class Failing(InlineExecutor):

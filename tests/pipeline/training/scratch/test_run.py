@@ -25,6 +25,10 @@ def test_bases_share_a_tokenizer_and_are_made_once(tmp_path: Path) -> None:
     bases = {"plain": tiny(**SMALL, instruct=None), "both": tiny(**SMALL)}
     plan = plan_bases(bases, corpus, 300, tmp_path / "out", rows)
     assert plan.steps == {"plain": 3, "both": 11}
+    on_gpu = plan_bases(bases, corpus, 300, tmp_path / "out", rows, "cuda")
+    assert all(
+        unit.resources.gpus == 1 and unit.payload["device"] == "cuda" for unit in on_gpu.units.values()
+    )
     records = run_bases(plan, InlineExecutor(), show_progress=False)
     assert list(records) == ["plain", "both"]
     files = [tmp_path / "out" / name / "tokenizer.json" for name in ("plain", "both", "tokenizer")]
