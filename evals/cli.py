@@ -74,7 +74,9 @@ if TYPE_CHECKING:
 )
 @executor_options
 @click.option("--progress/--no-progress", default=True, show_default=True, help="Live line on stderr.")
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the scores (.svg, .png).")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the scores (.svg, .png, .pdf)."
+)
 @click.option("--json", "json_out", is_flag=True, help="Print JSON in place of the table.")
 def eval_command(
     models: tuple[str, ...],

@@ -1,6 +1,7 @@
 """A picture of scores: a panel a suite and metric, a row a task, a mark a model, with standard errors.
 
-Models are told apart by the shape of their marks as well as by colour. It draws what it is given.
+Models are told apart by the shape of their marks as well as by colour; scores that failed are named above
+the legend. It draws what it is given.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from evals.fanout import Evaluation
 from evals.suites import Suite
+from pipeline.colours import OKABE_ITO
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_COLOURS = (*OKABE_ITO, "#000000")
 _MARKS = "osD^v<>Ph*Xd"
 _KINDS = (".svg", ".png", ".pdf")
 _ROW_INCHES, _WIDTH_INCHES = 0.42, 8.0
@@ -44,9 +48,27 @@ def draw_scores(suites: Sequence[Suite], evaluation: Evaluation, path: Path) -> 
     handles: dict[str, Any] = {}
     for part, axes in zip(parts, panels, strict=True):
         handles |= _panel(axes, part, evaluation)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        title=_failed(evaluation) or None,
+        title_fontsize=8,
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def _failed(evaluation: Evaluation) -> str:
+    """A line or more for each model that has failed somewhere: "not scored: MODEL on SUITE/TASK, ..."."""
+    found: dict[str, list[str]] = {}
+    for one in evaluation.failures:
+        found.setdefault(one.label, []).append(f"{one.suite}/{one.task}")
+    return "\n".join(
+        fill(f"not scored: {label} on {', '.join(names)}", 110) for label, names in found.items()
+    )
 
 
 def _by_metric(suite: Suite) -> list[Suite]:
@@ -75,7 +97,7 @@ def _panel(axes: Axes, suite: Suite, evaluation: Evaluation) -> dict[str, Any]:
                 fmt=_MARKS[number % len(_MARKS)],
                 markersize=4.5,
                 linewidth=1,
-                color=f"C{number % 10}",
+                color=_COLOURS[number % len(_COLOURS)],
             )
     for task, row in ((task, rows[task.name]) for task in suite.tasks if task.chance is not None):
         chance = axes.vlines(task.chance or 0.0, row - 0.45, row + 0.45, colors="0.5", linestyles=":")

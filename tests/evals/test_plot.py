@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click import Option
 from matplotlib.figure import Figure
 
-from evals.fanout import Evaluation
-from evals.plot import draw_scores
+from evals.cli import eval_command
+from evals.fanout import Evaluation, Failure
+from evals.plot import check_plot, draw_scores
 from evals.suites import Suite, load_suite
+from pipeline.colours import OKABE_ITO
 from tests.helpers.records import record
 from tests.helpers.tasks import ROLLING, choice_task, write_suite
 
@@ -44,6 +48,39 @@ def test_metrics_share_no_axis(
     assert panels[0].get_xlim()[1] < 2 and panels[1].get_xlim()[1] > 4000
     legend = [text.get_text() for text in seen[0].legends[0].get_texts()]
     assert sorted(legend) == ["(chance)", "a", "b"]
+
+
+def test_models_that_failed_are_named(
+    suite: Suite, evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A score that could not be measured is written in the picture by its model and task."""
+    seen: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: seen.append(figure))
+    failures = [Failure(label, "", "toy", task, "why") for label in ("b", "c") for task in ("two", "read")]
+    draw_scores([suite], replace(evaluation, failures=tuple(failures)), tmp_path / "scores.png")
+    draw_scores([suite], evaluation, tmp_path / "scores.png")
+    titles = [figure.legends[0].get_title().get_text() for figure in seen]
+    assert titles == ["not scored: b on toy/two, toy/read\nnot scored: c on toy/two, toy/read", ""]
+
+
+def test_models_have_colours_that_everybody_tells_apart(
+    suite: Suite, evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marks have the colours that all our figures share, not a library's default."""
+    seen: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: seen.append(figure))
+    draw_scores([suite], evaluation, tmp_path / "scores.png")
+    assert [line.get_color() for line in seen[0].axes[0].lines if line.get_marker() in "os"] == [
+        *OKABE_ITO[:2]
+    ]
+
+
+def test_the_help_names_every_kind_of_picture() -> None:
+    """What --plot's help says and what it takes are the same kinds."""
+    (option,) = (one for one in eval_command.params if one.name == "plot")
+    for kind in (".svg", ".png", ".pdf"):
+        check_plot(Path(f"scores{kind}"))
+        assert isinstance(option, Option) and kind in (option.help or "")
 
 
 @pytest.mark.parametrize("name", ["scores.svg", "deep/scores.png"])

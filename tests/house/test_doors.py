@@ -54,12 +54,12 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "cluster": (),
     "evals": (
-        "pipeline.values", "pipeline.errors", "pipeline.machine", "pipeline.checkpoint", "pipeline.config",
-        "pipeline.plan.plan", "cluster.contract", "cluster.progress",
+        "pipeline.values", "pipeline.errors", "pipeline.machine", "pipeline.checkpoint", "pipeline.colours",
+        "pipeline.config", "pipeline.plan.plan", "cluster.contract", "cluster.progress",
     ),
     "evals.merges": (
-        "evals.content", "evals.models", "pipeline.checkpoint", "pipeline.config", "pipeline.plan",
-        "pipeline.publishing", "pipeline.run",
+        "evals.content", "evals.models", "pipeline.checkpoint", "pipeline.config", "pipeline.errors",
+        "pipeline.plan", "pipeline.publishing", "pipeline.run",
     ),
     "evals.harness": (
         "evals.content", "evals.definitions", "evals.models", "evals.record", "evals.setting", "evals.stderr",
@@ -78,7 +78,9 @@ DOORS: dict[str, tuple[str, ...]] = {
     "evals.studies.fields": ("evals.strict", "evals.suites", "evals.task", "pipeline"),
     "evals.studies.methods": ("evals.strict", "pipeline"),
     "evals.studies.tables": ("evals.ratios", "pipeline.errors"),
-    "evals.studies.report": ("evals.studies.tables", "pipeline.checkpoint", "pipeline.errors"),
+    "evals.studies.report": (
+        "evals.studies.tables", "pipeline.checkpoint", "pipeline.colours", "pipeline.errors",
+    ),
 }  # fmt: skip
 #: Command-line modules may import their own wing and the wings left of it; nothing imports them but the front
 # door.

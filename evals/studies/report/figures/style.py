@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from evals.studies.tables.values import Estimate
+from pipeline.colours import OKABE_ITO
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
 #: The colours that the page replaces by those of its scheme, light or dark: text, faint lines, background.
 INK, FAINT, PAPER = "#1f2328", "#d8dee4", "#ffffff"
-#: Okabe & Ito 2008, darkest first; yellow is left out, it is not seen on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
+_COLOURS = (*OKABE_ITO, INK)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":")
 #: Letters are drawn as shapes: the same everywhere, whatever fonts a reader has.
