@@ -73,8 +73,9 @@ class _Watch:
         self._label = label
 
     def __call__(self, _module: Any, _inputs: Any, output: Any) -> None:
-        # The maximum is NaN where any logit is. Minus infinity is a token that never comes, and right.
-        if not bool(output.logits.max() < float("inf")):
+        # A place's maximum is NaN where any logit is. Minus infinity is a token that never comes, and right,
+        # unless no token may come there.
+        if not bool(output.logits.amax(-1).isfinite().all()):
             raise RunError(
                 "the model's logits are not numbers (NaN or Inf)",
                 where=self._label,

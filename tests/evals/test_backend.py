@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,6 +48,18 @@ def test_logits_without_an_end_are_no_numbers_either(own: Path, suite: Suite) ->
     save_file(weights, own / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(RunError, match="not numbers"):
         evaluate_model(own, suite.tasks[:1], Setting(dtype="float32"))
+
+
+@pytest.mark.parametrize(
+    ("row", "passes"),
+    [([0.0, -math.inf], True), ([-math.inf] * 2, False), ([0.0, math.nan], False), ([0.0, math.inf], False)],
+)
+def test_a_place_where_no_token_may_come_has_no_score(row: list[float], passes: bool) -> None:
+    """One token at minus infinity is right, all tokens of one place are not, whatever the others have."""
+    logits = torch.tensor([[[1.0, 2.0], row]])  # one text, two places, two tokens
+    watch = backend._Watch("broken")
+    with nullcontext() if passes else pytest.raises(RunError, match="not numbers"):
+        watch(None, None, SimpleNamespace(logits=logits))
 
 
 def test_a_damaged_weight_file_is_named(own: Path, suite: Suite) -> None:
