@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import re
 import secrets
@@ -28,6 +29,8 @@ from typing import Any
 from pipeline.checkpoint.files import atomic_write, digest_bytes, sync_directory, sync_file
 from pipeline.training.scoring import Score
 from pipeline.training.steplog import Step
+
+_log = logging.getLogger("mergescale.training")
 
 _MARK = "mark.json"
 _CHECKPOINT = "checkpoint-"
@@ -95,7 +98,7 @@ def _remove_left(out: Path, shared: Path) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """An open descriptor that holds the folder's lock; None when another process has it."""
+    """An open descriptor that holds the folder's lock; None when another process has it, or nobody can."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -106,7 +109,15 @@ def _lock(folder: Path) -> int | None:
         except FileNotFoundError:  # the other attempt ended in between and removed the folder
             os.close(held)
             continue
-        except OSError:  # held by another, or a file system without locks
+        except BlockingIOError:  # held by another
+            os.close(held)
+            return None
+        except OSError as error:
+            _log.warning(
+                "%s: no locks on this file system (%s): an interrupted training begins again there",
+                folder.parent,
+                error.strerror,
+            )
             os.close(held)
             return None
         os.close(held)
@@ -124,14 +135,17 @@ def newest(work: Path) -> tuple[Path, Memory] | None:
 
 
 def mark_whole(checkpoint: Path, memory: Memory) -> None:
-    """Make a written checkpoint the one to go on from, durably; remove what it makes needless."""
-    work = checkpoint.parent
-    for file in checkpoint.rglob("*"):
-        if file.is_file():
-            sync_file(file)
+    """Make a written checkpoint the one to go on from, durably, with the best weights so far; remove what that
+    makes needless.
+    """
+    work, chosen = checkpoint.parent, memory.chosen
+    for folder in (checkpoint, *([candidate(work, chosen.step)] if chosen else [])):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                sync_file(path)
+        sync_directory(folder)
     sync_directory(work)
     atomic_write(checkpoint / _MARK, json.dumps(asdict(memory)).encode())
-    chosen = memory.chosen
     for folder in work.iterdir():
         needless = folder.name.startswith(_CHECKPOINT) and folder != checkpoint
         beaten = folder.name.startswith(_BEST) and (chosen is None or _number(folder) != chosen.step)

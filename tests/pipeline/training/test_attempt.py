@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
-from pipeline.training.attempt import key_of, workspace
+import pytest
+
+from pipeline.training import attempt
+from pipeline.training.attempt import Memory, candidate, key_of, mark_whole, workspace
+from pipeline.training.scoring import Score
 
 
 def _left(out: Path, key: str) -> Path:
@@ -32,3 +38,39 @@ def test_a_folder_where_somebody_works_is_left_alone(tmp_path: Path) -> None:
             pass
         assert other.is_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_best_weights_are_on_the_disk_before_the_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file of the checkpoint, and of the best weights that its mark names, is synced before the mark is
+    written: after a loss of power neither is torn.
+    """
+    done: list[str] = []
+    monkeypatch.setattr(attempt, "sync_file", lambda path: done.append(str(path.relative_to(tmp_path))))
+    monkeypatch.setattr(attempt, "atomic_write", lambda path, content: done.append("mark"))
+    for folder in (tmp_path / "checkpoint-6", candidate(tmp_path, 3)):
+        folder.mkdir()
+        (folder / "model.safetensors").write_text("weights")
+    mark_whole(tmp_path / "checkpoint-6", Memory([], [Score(3, 0.5, ())]))
+    assert done[-1] == "mark"
+    assert set(done[:-1]) == {"checkpoint-6/model.safetensors", "best-3/model.safetensors"}
+
+
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where nobody can lock, the attempt works in a folder of its own and warns; a lock that another attempt
+    holds is no reason to.
+    """
+    out, key = tmp_path / "math", key_of({"a": 1})
+    with workspace(out, key), workspace(out, key):
+        assert caplog.text == ""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(attempt.fcntl, "flock", refuse)
+    with workspace(out, key) as work:
+        assert work.name.endswith(".part")
+    assert "No locks available" in caplog.text and "begins again" in caplog.text
