@@ -1,7 +1,8 @@
 """What a score depends on, as digests: a model directory, a task with its data, and the key of one record.
 
-A key covers everything that decides the number, so that a stored record is served if and only if none of it
-changed. What moves its last digits only (device, batch size, threads, versions of torch and transformers) is
+A key covers everything that decides the number and lies in a file that is named to us: a stored record is
+served if and only if none of it changed. Rows on a hub, and modules that a task's functions import, are not
+seen. What moves its last digits only (device, batch size, threads, versions of torch and transformers) is
 no part of it and stands in the record as far as it is known.
 This module reads bytes and never loads a model or a task.
 """
