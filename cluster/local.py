@@ -194,8 +194,17 @@ class Budget:
             raise ClusterError(
                 f'unit "{unit.id}" needs {needs.cpus:g} CPUs, {needs.gpus:g} GPUs and '
                 f"{needs.memory_bytes:,} bytes of memory; this executor has {has}",
-                "raise --workers or --memory, choose smaller units, or run on a cluster",
+                self._hint(unit.resources),
             )
+
+    def _hint(self, needs: Resources) -> str:
+        """What to do about the first thing that a unit lacks."""
+        cpus, gpus, _ = _amounts(needs)
+        if cpus > self._total[0]:
+            return "raise --workers"
+        if gpus > self._total[1]:
+            return "run on a Ray cluster with GPUs: --address"
+        return "free memory on this machine, or run on a larger one or on a Ray cluster: --address"
 
     def _fits(self, needs: Resources, used: list[int]) -> bool:
         return all(

@@ -39,6 +39,21 @@ def test_too_much_memory_is_refused() -> None:
         list(executor.run([Unit("u", double, {"number": 1}, Resources(memory_bytes=1001))]))
 
 
+@pytest.mark.parametrize(
+    ("needs", "hint"),
+    [
+        (Resources(cpus=2.0), "raise --workers"),
+        (Resources(gpus=1.0), "GPUs: --address"),
+        (Resources(memory_bytes=1001), "free memory"),
+    ],
+)
+def test_the_hint_is_about_what_is_lacking(needs: Resources, hint: str) -> None:
+    """Whichever command runs the unit, what it is told to do is possible there and mends what lacks."""
+    with LocalExecutor(1, memory_bytes=1000) as executor, pytest.raises(ClusterError) as error:
+        list(executor.run([Unit("u", double, {"number": 1}, needs)]))
+    assert hint in error.value.hint and "--memory" not in error.value.hint
+
+
 def test_small_units_keep_to_the_workers(tmp_path: Path) -> None:
     """However little of a CPU units need, one worker runs one at a time, and shares add up exactly."""
     payload = {"directory": str(tmp_path), "seconds": 0.02}
