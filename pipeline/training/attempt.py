@@ -135,7 +135,7 @@ def newest(work: Path) -> tuple[Path, Memory] | None:
 
 
 def mark_whole(checkpoint: Path, memory: Memory) -> None:
-    """Make a written checkpoint the one to go on from, durably, with the best weights so far; remove what that
+    """Make a written checkpoint the one to go on from, durably, with the best weights so far; remove what it
     makes needless.
     """
     work, chosen = checkpoint.parent, memory.chosen
