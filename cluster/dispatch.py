@@ -248,7 +248,7 @@ class Dispatch:
         return ClusterError(
             f"{who} needs {needs.cpus:g} CPUs, {needs.gpus:g} GPUs and "
             f"{needs.memory_bytes / 2**30:.2f} GiB on one node; no node has that: {self._port.describe()}",
-            "add a larger node (a merge's units get smaller with --memory); the same command continues the run",
+            "add a larger node (a merge asks for less with --memory); the same command continues the run",
         )
 
     def _land(self) -> None:
