@@ -20,13 +20,15 @@ from typing import Any, Literal
 from evals.content import Digests, digest_json, task_digest
 from evals.suites import Suite
 from evals.task import Task
-from pipeline.checkpoint.files import atomic_write, digest_file
-from pipeline.errors import ConfigError
+from pipeline.checkpoint.files import atomic_write, digest_file, read_json_object
+from pipeline.errors import CheckpointError, ConfigError
 
 MULTITASK = "multitask"
 #: Rows of one task at most; no expert here is trained on more.
 ROWS_A_TASK = 20_000
 _INDEX = "data.json"
+#: Part of the rows' identity; raised when they are chosen, rendered or laid in turn in another way.
+_RECIPE = 2
 Split = Literal["train", "validation"]
 #: `evals.harness.write_examples`, or what stands in for it.
 Writer = Callable[..., Mapping[str, Sequence[Path]]]
@@ -49,7 +51,8 @@ def prepare_rows(suite: Suite, out: Path, validation: int, write: Writer) -> Fam
         raise ConfigError(f'a category cannot be called "{MULTITASK}"', where=str(suite.file))
     digests = Digests(out / "digests.json")
     identity = digest_json(
-        [[task.category, task.name, task_digest(task, digests)] for task in suite.tasks] + [validation, 2]
+        [[task.category, task.name, task_digest(task, digests)] for task in suite.tasks]
+        + [validation, _RECIPE]
     )
     train = {name: out / "train" / f"{name}.jsonl" for name in (*suite.categories, MULTITASK)}
     held = {(task.category, task.name): _rows(out, task, "validation") for task in suite.tasks}
@@ -76,14 +79,18 @@ def _rows(data: Path, task: Task, split: Split) -> Path:
 
 
 def _made(index: Path, identity: str) -> bool:
-    """Whether all files are there as they were written for this suite and data."""
+    """Whether all files are there as they were written for this suite and data. A damaged index says no."""
     if not index.is_file():
         return False
-    held = json.loads(index.read_bytes())
-    files = {index.parent / name: digest for name, digest in held["files"].items()}
-    return held["identity"] == identity and all(
-        path.is_file() and digest_file(path) == digest for path, digest in files.items()
-    )
+    try:
+        held = read_json_object(index)
+    except CheckpointError:
+        return False
+    files = held.get("files")
+    if held.get("identity") != identity or not isinstance(files, dict):
+        return False
+    paths = {index.parent / name: digest for name, digest in files.items()}
+    return all(path.is_file() and digest_file(path) == digest for path, digest in paths.items())
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

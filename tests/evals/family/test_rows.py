@@ -71,6 +71,17 @@ def test_rows_are_made_once(three: Suite, tmp_path: Path) -> None:
     assert write.calls == 6
 
 
+@pytest.mark.parametrize("content", [b'{"identity": "a", "fi', b"[]", b"{}", b"\xff"])
+def test_a_damaged_index_makes_the_rows_anew(three: Suite, tmp_path: Path, content: bytes) -> None:
+    """Where data.json was cut short, or says something else, the rows are made again, as when it is gone."""
+    write = Writer(a=3, b=1, c=2)
+    prepare_rows(three, tmp_path, 2, write)
+    whole = (tmp_path / "data.json").read_bytes()
+    (tmp_path / "data.json").write_bytes(content)
+    prepare_rows(three, tmp_path, 2, write)
+    assert write.calls == 4 and (tmp_path / "data.json").read_bytes() == whole
+
+
 def test_a_category_cannot_be_called_multitask(three: Suite, tmp_path: Path) -> None:
     """Its expert and the multitask model would lie in one directory."""
     clash = replace(three, tasks=(replace(three.tasks[0], category=MULTITASK),))
