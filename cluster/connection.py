@@ -86,6 +86,10 @@ def _init(ray: Any, **options: Any) -> None:
         ray._private.worker._worker_logs_enabled = False
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError, AssertionError) as error:
         raise ClusterError(first_line(error)) from error
+    except Exception as error:
+        if type(error) is not Exception:  # that is what Ray raises when its processes do not start in time
+            raise
+        raise ClusterError(first_line(error)) from error
 
 
 def _listening(ray: Any, address: str) -> str:

@@ -30,6 +30,10 @@ SWEEP_AFTER_S = 300.0
 # Variables that ray.init sets in the driver and leaves behind.
 RAYS_OWN_VARIABLES = ("PYTHONBREAKPOINT", "RAY_CLIENT_MODE")
 
+# Seconds without an answer of Ray's control process (GCS) after which its other processes, the driver among
+# them, end themselves. Ray's own minute passes on a machine where much more runs than it has cores.
+_PATIENCE, _PATIENCE_S = "RAY_gcs_rpc_server_reconnect_timeout_s", "600"
+
 # One token a process: Ray's core keeps the first one it has read.
 _TOKEN = secrets.token_hex(32)
 
@@ -125,6 +129,7 @@ def _variables() -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would upload the working directory
         "RAY_DEDUP_LOGS": "0",
+        _PATIENCE: os.environ.get(_PATIENCE, _PATIENCE_S),
     }
 
 

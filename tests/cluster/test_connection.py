@@ -43,3 +43,16 @@ def test_auto_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("ray._private.services.find_gcs_addresses", Mock(return_value=set()))
     assert '"auto" names no Ray cluster' in str(refused("auto"))
+
+
+def test_a_machine_too_busy_to_start_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Ray raises when its processes do not start in time is a ClusterError with a way out; an
+    error of a kind of its own goes through.
+    """
+    monkeypatch.setattr("ray.init", Mock(side_effect=Exception("The current node timed out during startup.")))
+    with pytest.raises(ClusterError, match="timed out during startup") as caught:
+        RayExecutor(workers=1).__enter__()
+    assert "--executor local" in caught.value.hint
+    monkeypatch.setattr("ray.init", Mock(side_effect=KeyError("x")))
+    with pytest.raises(KeyError):
+        RayExecutor(workers=1).__enter__()

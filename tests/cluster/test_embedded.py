@@ -142,6 +142,21 @@ def test_a_token_the_user_chose_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
     surroundings.restore()
 
 
+def test_a_busy_machine_has_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedded Ray waits ten minutes for its control process, not one, unless the user says how long."""
+    name = "RAY_gcs_rpc_server_reconnect_timeout_s"
+    monkeypatch.delenv(name, raising=False)
+    surroundings = Surroundings()
+    surroundings.prepare()
+    assert os.environ[name] == "600"
+    surroundings.restore()
+    assert name not in os.environ
+    monkeypatch.setenv(name, "7")
+    surroundings.prepare()
+    assert os.environ[name] == "7"
+    surroundings.restore()
+
+
 def test_threads_are_one_only_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes started inside inherit one thread; afterwards the variables are the caller's again."""
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
