@@ -31,8 +31,9 @@ SWEEP_AFTER_S = 300.0
 RAYS_OWN_VARIABLES = ("PYTHONBREAKPOINT", "RAY_CLIENT_MODE")
 
 # Seconds without an answer of Ray's control process (GCS) after which its other processes, the driver among
-# them, end themselves. Ray's own minute passes on a machine where much more runs than it has cores.
-_PATIENCE, _PATIENCE_S = "RAY_gcs_rpc_server_reconnect_timeout_s", "600"
+# them, end themselves. Ray's own minute passes on a machine where much more runs than it has cores; but so
+# long, too, Ray's agents outlive a driver that was killed.
+_PATIENCE, _PATIENCE_S = "RAY_gcs_rpc_server_reconnect_timeout_s", "180"
 
 # One token a process: Ray's core keeps the first one it has read.
 _TOKEN = secrets.token_hex(32)
