@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from evals.suites import Suite, load_suite, locate_data
+from evals.task import Task
 from tests.helpers.models import write_model
 from tests.helpers.tasks import (
     CHOICE,
@@ -63,3 +65,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def suite(home: Path) -> Suite:
     """The suite of `home` with its data located."""
     return locate_data(load_suite(home / "toy.yaml"))
+
+
+@pytest.fixture
+def own(home: Path, tmp_path: Path) -> Path:
+    """A copy of the session's folder that a test may change."""
+    return shutil.copytree(home, tmp_path / "own")
+
+
+@pytest.fixture
+def tasks(own: Path) -> tuple[Task, ...]:
+    """The first two tasks of the copied suite, located."""
+    return locate_data(load_suite(own / "toy.yaml")).tasks[:2]
