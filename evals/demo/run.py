@@ -7,13 +7,13 @@ calls what the commands call; nothing here trains, merges or scores by itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster.on_demand import OnDemand
 from evals.content import Digests
-from evals.demo.prepare import lay_out
+from evals.demo.prepare import DemoFiles, lay_out
 from evals.fanout import Evaluation, evaluate
 from evals.incomplete import incomplete
 from evals.normalise import averages, normalise
@@ -73,11 +73,23 @@ def run_demo(executor: OnDemand, cache: Path, say: Callable[[str], None], show_p
         say(f"{OUT / 'merged' / method}: {manifest.timings['seconds']:.1f} s")
     stages.begin("scores, held in and held out, with lm-eval")
     experts = {expert.name: plan.config.place(expert) for expert in plan.config.experts}
-    merges = [OUT / "merged" / method for method in METHODS]
+    request, evaluation = _scored(files, experts, executor, show_progress)
+    stages.begin("table")
+    _show(request, evaluation)
+    _where(say, time.monotonic() - stages.began)
+    missing = incomplete(evaluation)
+    if missing is not None:
+        raise missing
+
+
+def _scored(
+    files: DemoFiles, experts: Mapping[str, Path], executor: OnDemand, show_progress: bool
+) -> tuple[Request, Evaluation]:
+    """Base, experts and merges on both suites."""
     scores = OUT / "scores"
     digests = Digests(scores / "digests.json")
     request = make_request(
-        merges,
+        [OUT / "merged" / method for method in METHODS],
         SUITES,
         data_dir=files.data,
         base=files.base,
@@ -85,20 +97,11 @@ def run_demo(executor: OnDemand, cache: Path, say: Callable[[str], None], show_p
         baselines=True,
         digests=digests,
     )
+    setting = Setting.on("cpu")
     evaluation = evaluate(
-        request.pairs,
-        lambda: executor,
-        scores,
-        Setting.on("cpu"),
-        digests=digests,
-        show_progress=show_progress,
+        request.pairs, lambda: executor, scores, setting, digests=digests, show_progress=show_progress
     )
-    stages.begin("table")
-    _show(request, evaluation)
-    _where(say, time.monotonic() - stages.began)
-    missing = incomplete(evaluation)
-    if missing is not None:
-        raise missing
+    return request, evaluation
 
 
 def _show(request: Request, evaluation: Evaluation) -> None:
