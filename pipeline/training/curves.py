@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.colours import OKABE_ITO
 from pipeline.training.steplog import Step
 
 #: The picture's name, in an expert's directory and beside all experts of a config.
 CURVE = "loss.svg"
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-#: Colours that stay apart for the colour-blind (Okabe & Ito 2008).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_COLOURS = (*OKABE_ITO, "#000000")
 _MARKS, _WINDOW = 8, 20
 
 

@@ -50,7 +50,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline.training": (
         "pipeline.values", "pipeline.errors", "pipeline.config", "pipeline.checkpoint", "pipeline.machine",
-        "cluster.contract", "cluster.progress",
+        "pipeline.colours", "cluster.contract", "cluster.progress",
     ),
     "cluster": (),
     "evals": (
