@@ -66,9 +66,13 @@ class Task:
 
     @property
     def is_guessable(self) -> bool:
-        """Whether it asks for an answer that can be guessed, not for the likelihood of given texts."""
+        """Whether it asks for an answer that can be guessed, not for the likelihood of given texts.
+
+        A choice scored by exact match asks what the model would write, and its choices are all right ones.
+        """
         kind = self.definition.get("output_type", "generate_until")
-        return "class" not in self.definition and kind in ("multiple_choice", "generate_until")
+        written = kind == "multiple_choice" and self.metric == "exact_match"
+        return "class" not in self.definition and kind in ("multiple_choice", "generate_until") and not written
 
     @property
     def version(self) -> str:
