@@ -71,8 +71,9 @@ class Task:
         A choice scored by exact match asks what the model would write, and its choices are all right ones.
         """
         kind = self.definition.get("output_type", "generate_until")
-        written = kind == "multiple_choice" and self.metric == "exact_match"
-        return "class" not in self.definition and kind in ("multiple_choice", "generate_until") and not written
+        if "class" in self.definition or (kind, self.metric) == ("multiple_choice", "exact_match"):
+            return False
+        return kind in ("multiple_choice", "generate_until")
 
     @property
     def version(self) -> str:

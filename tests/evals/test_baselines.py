@@ -72,6 +72,6 @@ def test_guessers_of_free_text(tmp_path: Path) -> None:
 
 def test_a_task_whose_choices_are_all_right_is_not_guessed() -> None:
     """Web Questions offers right answers only and scores what the model would write: no guesser takes it."""
-    suite = load_suite(Path("configs/suites/t0-held-in.yaml"))
+    suite = load_suite(Path(__file__).parents[2] / "configs/suites/t0-held-in.yaml")
     tasks = {task.name: task for task in suite.tasks}
     assert not tasks["web_questions"].is_guessable and tasks["dream"].is_guessable
