@@ -168,7 +168,7 @@ def _located(task: Task, start: Path, *, stand_in: bool) -> Task:
         return str((start / expand_env(name, task.where, _SAY_WHERE)).resolve())
 
     named = str(task.definition.get("dataset_path", ""))
-    if not task.data and (named in BUILDERS.values() or Path(named).is_dir()):
+    if not task.data and named and (named in BUILDERS.values() or Path(named).is_dir()):
         raise ConfigError(
             "this task's rows lie here, but its files are not named: a change of them would go unseen",
             where=task.where,

@@ -1,15 +1,16 @@
 """What a study would do and cost, before anything runs. Arithmetic on the study file, headers and counts.
 
 Models need not be there: one that is not is taken to have as many parameters as the file says, in two bytes
-each. Times are estimates from the rates below, which the plan prints.
+each. Times are estimates: from what was measured here before, else from the rates below. The plan says which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evals.record import read_jsonl
 from evals.setting import Setting
 from evals.store import RecordStore
 from evals.studies.config import BaseMembers, StudyConfig
@@ -17,7 +18,7 @@ from evals.studies.grid import Cell, merges, tuning_cells
 from evals.studies.order import entries, prepare
 from evals.studies.run import chosen_merges
 from evals.studies.state import ORDER, SCORES, read_state
-from evals.suites import load_suite
+from evals.suites import load_suite, locate_data
 from evals.table import Grid
 from evals.task import Task
 from pipeline.checkpoint.locate import read_index
@@ -84,6 +85,7 @@ class _Grounds:
     setting: Setting
     limits: Limits
     device: str
+    rates: Mapping[str, float]
 
 
 def plan_study(config: StudyConfig, setting: Setting, cluster: str | None) -> StudyPlan:
@@ -93,14 +95,15 @@ def plan_study(config: StudyConfig, setting: Setting, cluster: str | None) -> St
     """
     limits = limits_for(None, None, processes=True, cluster=cluster)
     device = "cuda" if cluster is not None and "gpus" in cluster else setting.device
-    files = [file for file in (config.held_in, config.held_out) if file is not None]
-    tasks = tuple(task for file in files for task in load_suite(file).tasks)
-    notes = [
-        f"assumed: {_TOKENS_AN_ITEM} tokens an item, {_FLOPS[device]:.0e} operations a second and worker, "
-        f"{limits.disk_bytes_per_s * limits.workers / 1e9:.1f} GB/s from disk"
-    ]
     cells, trials = merges(config), tuning_cells(config)
-    grounds = _Grounds(config, tasks, setting, limits, device)
+    rates = _rates(config, device) if cluster is None else {}
+    grounds = _Grounds(config, _tasks(config), setting, limits, device, rates)
+    notes = [
+        "times in the table are those of one worker",
+        f"assumed: {_TOKENS_AN_ITEM} tokens an item, {_FLOPS[device]:.0e} operations a second and worker, "
+        f"{limits.disk_bytes_per_s * limits.workers / 1e9:.1f} GB/s from disk",
+        *(f"measured before: {name} {rate:.2g} items a second and worker" for name, rate in rates.items()),
+    ]
     bases = tuple(_base(grounds, base, cells, trials) for base in config.bases)
     unknown = [one.base for one in bases if not one.parameters]
     notes += [f"{name}: its size is not known; its time is left out" for name in unknown]
@@ -121,6 +124,7 @@ def _base(grounds: _Grounds, base: BaseMembers, cells: Sequence[Cell], trials: S
     items = sum(grounds.setting.items(task) or _ITEMS for task in asked)
     items += on_rows * ((config.tuning.limit if config.tuning else None) or _ITEMS)
     models = _models_read(own, weights_bytes, limits) + _models_read(tried, weights_bytes, limits)
+    item_s = 2.0 * (parameters or 0) * _TOKENS_AN_ITEM / _FLOPS[grounds.device]
     return BasePlan(
         base=base.name,
         parameters=parameters,
@@ -131,8 +135,30 @@ def _base(grounds: _Grounds, base: BaseMembers, cells: Sequence[Cell], trials: S
         items=items,
         read_bytes=weights_bytes * models,
         merge_seconds=weights_bytes * models / limits.disk_bytes_per_s,
-        score_seconds=2.0 * (parameters or 0) * _TOKENS_AN_ITEM * items / _FLOPS[grounds.device],
+        score_seconds=items / grounds.rates[base.name] if base.name in grounds.rates else items * item_s,
     )
+
+
+def _tasks(config: StudyConfig) -> tuple[Task, ...]:
+    """The tasks of both suites; those whose data is not there are left out where the study says so."""
+    found = [load_suite(file) for file in (config.held_in, config.held_out) if file is not None]
+    if config.skip_missing and config.data is not None and config.data.is_dir():
+        found = [locate_data(suite, config.data, skip_missing=True) for suite in found]
+    return tuple(task for suite in found for task in suite.tasks)
+
+
+def _rates(config: StudyConfig, device: str) -> dict[str, float]:
+    """Base -> items that a worker scored a second, by the records of this study and its family."""
+    folders = [config.out / SCORES] + ([config.family / SCORES] if config.family else [])
+    tables = [folder / "records.jsonl" for folder in folders]
+    records = [one for table in tables if table.is_file() for one in read_jsonl(table)]
+    found = {}
+    for base in config.bases:
+        own = [one for one in records if one.label.startswith(f"{base.name}/") and one.device == device]
+        elapsed_s = sum(one.elapsed_s for one in own)
+        if elapsed_s:
+            found[base.name] = sum(one.n for one in own) / elapsed_s
+    return found
 
 
 def _asked(
@@ -206,8 +232,8 @@ def _title(plan: StudyPlan) -> str:
     there = "" if plan.done is None else f", {plan.done:,} of them there already"
     merged = sum(one.merges + one.tuning_merges for one in plan.bases)
     return (
-        f"{plan.name}: {merged:,} merges, {total:,} scores{there}; about {_span(plan.seconds)} on "
-        f"{plan.workers} {kind}s, {_span(plan.seconds * plan.workers)} of one"
+        f"{plan.name}: {merged:,} merges, {total:,} scores{there}; all of it about {_span(plan.seconds)} "
+        f"on {plan.workers} {kind}s, {_span(plan.seconds * plan.workers)} of one"
     )
 
 

@@ -84,6 +84,14 @@ def test_each_task_is_ready_for_the_hub_and_for_copies(suite: Suite) -> None:
                 assert definition["training_split"] == "train", task.name
 
 
+@pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
+def test_without_copies_every_task_asks_the_hub(suite: Suite) -> None:
+    """With no folder of copies nothing has to lie here: all tasks are located, on no files."""
+    located = locate_data(suite)
+    assert [task.name for task in located.tasks] == [task.name for task in suite.tasks]
+    assert not any(task.data for task in located.tasks)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_right_answer_to_the_right_question_scores_one(invented: dict[str, Task], name: str) -> None:
     """On the hub's columns the prompt is the one written here, and the answer written here is right."""
