@@ -17,7 +17,7 @@ from evals.studies.config import BaseMembers, StudyConfig
 from evals.studies.grid import Cell, merges, tuning_cells
 from evals.studies.order import entries, prepare
 from evals.studies.run import chosen_merges
-from evals.studies.state import ORDER, SCORES, read_state
+from evals.studies.state import SCORES, earlier_trials
 from evals.suites import load_suite, locate_data
 from evals.table import Grid
 from evals.task import Task
@@ -200,7 +200,7 @@ def _done(config: StudyConfig, setting: Setting, cells: Sequence[Cell]) -> tuple
     """(how many of the grid's scores are there, why that cannot be said)."""
     try:
         study = prepare(config, setting, lambda line: None)
-        trials = read_state(config.out).trials if (config.out / ORDER).is_file() else ()
+        trials = earlier_trials(config.out)
         keys = {one.key for one in entries(study, [*study.members, *chosen_merges(study, cells, trials)])}
     except MergescaleError as error:
         why = " ".join(str(error).split())

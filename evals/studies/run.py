@@ -18,7 +18,7 @@ from evals.models import Model
 from evals.studies.grid import Cell, merges, tuning_cells, with_settings
 from evals.studies.members import Member
 from evals.studies.order import Entry, Report, Study, entries, merged
-from evals.studies.state import SCORES, TUNING, write_failures, write_state
+from evals.studies.state import SCORES, TUNING, earlier_trials, write_failures, write_state
 from evals.studies.tuning import Trial, choices, judge, pairs_of, validation_tasks
 from evals.task import Task
 from pipeline.errors import RunError
@@ -40,7 +40,9 @@ def run_study(study: Study, running: Running) -> RunError | None:
     """Measure what is missing of the study; return what there is to say of scores that stay missing."""
     config = study.config
     cells, said = merges(config), _said(study)
-    write_state(config.out, entries(study, [*study.members, *_open(study, cells)]), (), *said)
+    earlier = earlier_trials(config.out)
+    first = entries(study, [*study.members, *chosen_merges(study, cells, earlier)])
+    write_state(config.out, first, earlier, *said)
     trials = _tune(study, running)
     members = chosen_merges(study, cells, trials)
     asked = entries(study, [*study.members, *members])
@@ -52,13 +54,6 @@ def run_study(study: Study, running: Running) -> RunError | None:
     if config.keep:
         _keep(study, members, running)
     return _incomplete(asked, failures)
-
-
-def _open(study: Study, cells: Sequence[Cell]) -> list[Member]:
-    """The merges before anything is tuned: those that need no tuning planned, the others not yet."""
-    tuned = {method.name for method in study.config.methods if method.tune}
-    waiting = {cell: "its parameters are not tuned yet" for cell in cells if cell.method in tuned}
-    return merged(study, cells, waiting)
 
 
 def _tune(study: Study, running: Running) -> list[Trial]:
@@ -74,7 +69,7 @@ def _tune(study: Study, running: Running) -> list[Trial]:
 
 
 def chosen_merges(study: Study, cells: Sequence[Cell], trials: Sequence[Trial]) -> list[Member]:
-    """The merges with the parameters that were chosen for them."""
+    """The merges with the parameters that were chosen for them; without a choice they are holes."""
     tuned = {method.name for method in study.config.methods if method.tune}
     best = choices(trials)
     final, waiting = [], {}
@@ -82,7 +77,7 @@ def chosen_merges(study: Study, cells: Sequence[Cell], trials: Sequence[Trial]) 
         settings = best.get((cell.base, cell.method, cell.count), ())
         final.append(with_settings(cell, dict(settings)))
         if cell.method in tuned and not settings:
-            waiting[final[-1]] = "its parameters could not be tuned: no trial has a score"
+            waiting[final[-1]] = "its parameters are not tuned: no trial has a score"
     return merged(study, final, waiting)
 
 

@@ -114,6 +114,11 @@ def read_state(out: Path) -> State:
     )
 
 
+def earlier_trials(out: Path) -> tuple[Trial, ...]:
+    """The tuning of an earlier run; nothing where there was none."""
+    return read_state(out).trials if (out / ORDER).is_file() else ()
+
+
 def _trial(values: Mapping[str, Any]) -> Trial:
     settings = tuple((name, value) for name, value in values["settings"])
     return Trial(**{**values, "settings": settings})
