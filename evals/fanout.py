@@ -25,7 +25,7 @@ from pipeline.errors import MergescaleError
 from pipeline.machine import available_memory_bytes, cores
 
 #: One part in so many of a worker's memory may hold merged models that wait to be scored.
-_SHARE = 4
+HOLDING_SHARE = 4
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _grouped(cells: Mapping[str, Cell], workers: int) -> dict[str, Cell]:
     """The cells, merges over common experts in groups: as many as workers, and none too large for one."""
     models = list({cell.model.digest: cell.model for cell in cells.values()}.values())
     # Workers on other machines are taken to have as much memory as those on this one.
-    held_bytes = available_memory_bytes() // (_SHARE * min(workers, cores()))
+    held_bytes = available_memory_bytes() // (HOLDING_SHARE * min(workers, cores()))
     found = {model.digest: model for model in together(models, workers, held_bytes)}
     return {key: replace(cell, model=found[cell.model.digest]) for key, cell in cells.items()}
 
@@ -142,6 +142,4 @@ def _reason(fault: Fault) -> str:
     error = fault.exception
     if not isinstance(error, MergescaleError):
         return " ".join(fault.message.split())
-    fields = {name: getattr(error, name) for name in ("where", "expected", "found", "hint")}
-    text = "; ".join([error.what, *(f"{name}: {value}" for name, value in fields.items() if value)])
-    return " ".join(text.split())
+    return error.one_line

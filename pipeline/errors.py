@@ -37,6 +37,13 @@ class MergescaleError(Exception):
         lines = [f"  {name + ':':<10}{getattr(self, name)}" for name in fields if getattr(self, name)]
         return "\n".join([self.what, *lines])
 
+    @property
+    def one_line(self) -> str:
+        """What `str` says, in one line: for lists in which each reason has a place of its own."""
+        fields = ("where", "expected", "found", "hint")
+        given = (f"{name}: {getattr(self, name)}" for name in fields if getattr(self, name))
+        return " ".join("; ".join([self.what, *given]).split())
+
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         """Keyword-only fields survive the trip from a worker process."""
         fields = {name: getattr(self, name) for name in ("where", "expected", "found", "hint")}

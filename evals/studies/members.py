@@ -74,7 +74,7 @@ def _member(subject: Subject, written: str, label: str, config: StudyConfig, dig
     try:
         model = describe_model(_directory(written, config), digests)
     except MergescaleError as error:
-        return Member(subject, None, " ".join(str(error).split()))
+        return Member(subject, None, error.one_line)
     return Member(subject, replace(model, label=label), "")
 
 

@@ -115,13 +115,4 @@ def reason(outcome: Outcome) -> str:
     if fault is None:
         return "it gave nothing"
     error = fault.exception
-    if not isinstance(error, MergescaleError):
-        return fault.message
-    parts = (
-        error.where,
-        error.expected and f"expected {error.expected}",
-        error.found and f"found {error.found}",
-        error.hint,
-    )
-    details = "; ".join(part for part in parts if part)
-    return " ".join((f"{error.what} ({details})" if details else error.what).split())
+    return error.one_line if isinstance(error, MergescaleError) else fault.message
