@@ -31,6 +31,24 @@ def executor_options(command: _Command) -> _Command:
     return command
 
 
+def device_option(help_text: str = "Where models run.") -> Callable[[_Command], _Command]:
+    """--device auto, cpu or cuda."""
+    kinds = click.Choice(["auto", "cpu", "cuda"])
+    return click.option("--device", type=kinds, default="auto", show_default=True, help=help_text)
+
+
+def replica_option(command: _Command) -> _Command:
+    """--gpus-per-model, as `devices`."""
+    return click.option(
+        "--gpus-per-model",
+        "devices",
+        type=click.IntRange(1),
+        default=1,
+        metavar="N",
+        help="GPUs a replica of a model is spread over [default: 1].",
+    )(command)
+
+
 def uses_ray(executor: str | None, address: str | None) -> bool:
     """Whether the options mean Ray: an address does. Raises click.UsageError for a contradiction."""
     if executor == "local" and address:

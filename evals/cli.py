@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cluster.options import executor_options, start_executor, uses_ray
+from cluster.options import device_option, executor_options, replica_option, start_executor, uses_ray
 
 if TYPE_CHECKING:
     from evals.content import Digests
@@ -49,22 +49,9 @@ if TYPE_CHECKING:
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the suites' data lies.")
 @click.option("--skip-missing", is_flag=True, help="With --data: leave out tasks whose files are not there.")
 @click.option("--batch-size", default="8", show_default=True, metavar="N", help='Items at once, or "auto".')
-@click.option(
-    "--gpus-per-model",
-    "devices",
-    type=click.IntRange(1),
-    default=1,
-    metavar="N",
-    help="GPUs a replica of a model is spread over [default: 1].",
-)
+@replica_option
 @click.option("--baselines/--no-baselines", default=True, help="Score guessers too [default: yes].")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where models run.",
-)
+@device_option()
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
@@ -176,8 +163,6 @@ def _setting(
             "not a batch size", where="--batch-size", expected="1, 2, ... or auto", found=batch_size
         )
     chosen = choose_device_at(device, address, partial(click.echo, err=True))
-    if devices > 1 and chosen != "cuda":
-        raise InputError("several GPUs a model, but no GPU", where="--gpus-per-model", found=str(devices))
     return Setting.on(chosen, dtype, limit=limit, batch_size=batch_size, devices=devices)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evals.task import Task
+from pipeline.errors import InputError
 from pipeline.machine import cpu_precision
 
 
@@ -27,10 +28,17 @@ class Setting:
 
     @classmethod
     def on(cls, device: str, dtype: str = "auto", **fields: Any) -> Setting:
-        """A setting for a device. "auto" on a CPU is what the processor multiplies fast."""
-        return cls(
-            device=device, dtype=cpu_precision() if (device, dtype) == ("cpu", "auto") else dtype, **fields
-        )
+        """A setting for a device. "auto" on a CPU is what the processor multiplies fast.
+
+        InputError: several devices a model where there is no GPU.
+        """
+        dtype = cpu_precision() if (device, dtype) == ("cpu", "auto") else dtype
+        setting = cls(device=device, dtype=dtype, **fields)
+        if setting.devices > 1 and device != "cuda":
+            raise InputError(
+                "several GPUs a model, but no GPU", where="--gpus-per-model", found=str(setting.devices)
+            )
+        return setting
 
     def items(self, task: Task) -> int | None:
         """How many items of the task are scored at most; None for all."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cluster.options import executor_options, start_executor, uses_ray
+from cluster.options import device_option, executor_options, start_executor, uses_ray
 
 if TYPE_CHECKING:
     from pipeline.plan.plan import MergePlan
@@ -26,13 +26,7 @@ _MEMORY_HELP = "Memory all workers on this machine may use together [default: ha
 @click.argument("config")
 @click.argument("out", type=click.Path(path_type=Path))
 @executor_options
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where the arithmetic runs.",
-)
+@device_option("Where the arithmetic runs.")
 @click.option("--memory", metavar="SIZE", help=_MEMORY_HELP)
 @click.option("--shard-size", metavar="SIZE", default="5GB", show_default=True, help="Largest output file.")
 @click.option("--dry-run", is_flag=True, help="Plan and print, write nothing.")
@@ -96,13 +90,7 @@ def merge(config: str, out: Path, dry_run: bool, **options: Any) -> None:
 )
 @click.option("--memory", metavar="SIZE", help=_MEMORY_HELP)
 @click.option("--shard-size", metavar="SIZE", default="5GB", show_default=True, help="Largest output file.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where the arithmetic would run.",
-)
+@device_option("Where the arithmetic would run.")
 def plan(config: str, as_json: bool, cluster_text: str | None, **options: Any) -> None:
     """Say what a merge would do and what it would cost, from headers alone."""
     _print_plan(_plan(config, cluster=cluster_text, **options), as_json)

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from cluster.options import executor_options, start_executor, uses_ray
+from cluster.options import device_option, executor_options, start_executor, uses_ray
 
 _CONFIG = click.argument("config", type=click.Path(path_type=Path))
 
@@ -33,13 +33,7 @@ def family() -> None:
 @click.option("--skip-missing", is_flag=True, help="Leave out tasks whose data is not in DIR.")
 @click.option("--size", "sizes", multiple=True, metavar="SIZE", help="Bases of this size only; may repeat.")
 @executor_options
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where models are trained and run, unless an expert's settings name it.",
-)
+@device_option("Where models are trained and run, unless an expert's settings name it.")
 @click.option("--progress/--no-progress", default=True, show_default=True, help="Live lines on stderr.")
 def build(
     config: Path,

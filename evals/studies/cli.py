@@ -11,20 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cluster.options import executor_options, start_executor, uses_ray
+from cluster.options import device_option, executor_options, replica_option, start_executor, uses_ray
 
 if TYPE_CHECKING:
     from evals.setting import Setting
     from evals.studies.config import StudyConfig
 
 _CONFIG = click.argument("config", type=click.Path(path_type=Path))
-_DEVICE = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where models run.",
-)
 
 
 @click.group(name="study", epilog="Example:  mergescale study run configs/studies/quick.yaml --workers 2")
@@ -36,13 +29,14 @@ def study() -> None:
 @_CONFIG
 @click.option("--cluster", metavar="SPEC", help="Estimate for a cluster: nodes=8,gpus=8,disk=5GBps.")
 @click.option("--json", "json_out", is_flag=True, help="Print JSON in place of the tables.")
-@_DEVICE
+@device_option()
 def plan(config: Path, cluster: str | None, json_out: bool, device: str) -> None:
     """Say what the study of CONFIG would do: merges, scores, bytes, time, and what is there already."""
     from evals.studies.plan import as_grids, as_json, plan_study
     from evals.table import show
 
-    found = plan_study(_load(config), _setting(_load(config), device), cluster)
+    loaded = _load(config)
+    found = plan_study(loaded, _setting(loaded, device), cluster)
     if json_out:
         click.echo(json.dumps(as_json(found), indent=1))
     else:
@@ -54,15 +48,8 @@ def plan(config: Path, cluster: str | None, json_out: bool, device: str) -> None
 @study.command(epilog="Example:  mergescale study run configs/studies/quick.yaml --workers 2")
 @_CONFIG
 @executor_options
-@_DEVICE
-@click.option(
-    "--gpus-per-model",
-    "devices",
-    type=click.IntRange(1),
-    default=1,
-    metavar="N",
-    help="GPUs a replica of a model is spread over [default: 1].",
-)
+@device_option()
+@replica_option
 @click.option("--progress/--no-progress", default=True, show_default=True, help="Live line on stderr.")
 def run(config: Path, device: str, devices: int, progress: bool, **where: Any) -> None:
     """Run the study of CONFIG, or what is missing of it, and write its report.
