@@ -14,7 +14,7 @@ from evals.setting import Setting
 from evals.studies.config import StudyConfig
 from evals.studies.grid import Cell, merge_config_dict
 from evals.studies.members import Member, members_of
-from evals.studies.tables.values import Question, Subject
+from evals.studies.tables.values import Kind, Question, Subject
 from evals.suites import Suite, load_suite, locate_data
 from evals.task import Task
 from pipeline.config.load import parse_config
@@ -93,13 +93,18 @@ def merged(study: Study, cells: Sequence[Cell], holes: Mapping[Cell, str] | None
             )
             found.append(Member(subject, plan_model(config, cell.label, cell.label, study.digests)))
         except MergescaleError as error:
-            found.append(Member(subject, None, " ".join(str(error).split())))
+            found.append(Member(subject, None, error.one_line))
     return found
 
 
 def entries(study: Study, members: Sequence[Member]) -> list[Entry]:
     """Every score of these models, model by model."""
-    asked = [(one, task) for one in members for task in study.tasks if _is_asked(study.config, one, task)]
+    asked = [
+        (one, task)
+        for one in members
+        for task in study.tasks
+        if is_asked(study.config, one.subject.kind, one.subject.experts, task)
+    ]
     there = [(one.model, task) for one, task in asked if one.model is not None]
     keys = iter(keys_of(there, study.setting, study.digests))
     study.digests.save()
@@ -124,8 +129,7 @@ def question_of(task: Task) -> Question:
     )
 
 
-def _is_asked(config: StudyConfig, member: Member, task: Task) -> bool:
+def is_asked(config: StudyConfig, kind: Kind, experts: Sequence[str], task: Task) -> bool:
     """Whether a model is scored on a task: an expert and a merge, of held-in tasks, on their experts' own."""
-    subject = member.subject
-    own = subject.kind in ("base", "multitask") or config.scored == "all"
-    return own or task.role == "held-out" or task.category in subject.experts
+    whole = kind in ("base", "multitask") or config.scored == "all"
+    return whole or task.role == "held-out" or task.category in experts

@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evals.fanout import HOLDING_SHARE
 from evals.record import read_jsonl
 from evals.setting import Setting
 from evals.store import RecordStore
 from evals.studies.config import BaseMembers, StudyConfig
 from evals.studies.grid import Cell, merges, tuning_cells
-from evals.studies.order import entries, prepare
+from evals.studies.order import entries, is_asked, prepare
 from evals.studies.run import chosen_merges
-from evals.studies.state import SCORES, earlier_trials
+from evals.studies.state import earlier_trials, stores_of
+from evals.studies.tables.values import Kind
 from evals.suites import load_suite, locate_data
 from evals.table import Grid
 from evals.task import Task
@@ -34,8 +36,6 @@ _TOKENS_AN_ITEM = 250
 _FLOPS = {"cuda": 2e14, "cpu": 3e10}
 #: Items of a task whose number neither suite nor study says.
 _ITEMS = 1000
-#: One part in so many of a worker's memory may hold merges that are computed from one read.
-_SHARE = 4
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,7 @@ def _tasks(config: StudyConfig) -> tuple[Task, ...]:
 
 def _rates(config: StudyConfig, device: str) -> dict[str, float]:
     """Base -> items that a worker scored a second, by the records of this study and its family."""
-    folders = [config.out / SCORES] + ([config.family / SCORES] if config.family else [])
-    tables = [folder / "records.jsonl" for folder in folders]
+    tables = [folder / "records.jsonl" for folder in stores_of(config)]
     records = [one for table in tables if table.is_file() for one in read_jsonl(table)]
     found = {}
     for base in config.bases:
@@ -165,16 +164,13 @@ def _asked(
     config: StudyConfig, base: BaseMembers, cells: Sequence[Cell], tasks: Sequence[Task]
 ) -> list[Task]:
     """The task of every score of one base: its own, of its experts, its multitask model and its merges."""
-    whole = 1 + (base.multitask is not None and "multitask" in config.compare)
-    single = [(name,) for name in base.experts] if "experts" in config.compare else []
-    parts = [*single, *(cell.experts for cell in cells)]
-    every = [task for _ in range(whole) for task in tasks]
-    return every + [
-        task
-        for experts in parts
-        for task in tasks
-        if config.scored == "all" or task.role == "held-out" or task.category in experts
-    ]
+    models: list[tuple[Kind, Sequence[str]]] = [("base", ())]
+    if base.multitask is not None and "multitask" in config.compare:
+        models.append(("multitask", config.categories))
+    if "experts" in config.compare:
+        models += [("expert", (name,)) for name in base.experts]
+    models += [("merge", cell.experts) for cell in cells]
+    return [task for kind, experts in models for task in tasks if is_asked(config, kind, experts, task)]
 
 
 def _size(base: BaseMembers, config: StudyConfig) -> tuple[int | None, int]:
@@ -189,7 +185,7 @@ def _size(base: BaseMembers, config: StudyConfig) -> tuple[int | None, int]:
 
 def _models_read(cells: Sequence[Cell], weights_bytes: int, limits: Limits) -> int:
     """How many models are read for these merges: groups that fit into a worker share one read."""
-    together = int(limits.memory_bytes // (_SHARE * weights_bytes)) if weights_bytes else len(cells)
+    together = int(limits.memory_bytes // (HOLDING_SHARE * weights_bytes)) if weights_bytes else len(cells)
     if together < 2:
         return sum(cell.count + 1 for cell in cells)
     most = max((cell.count + 1 for cell in cells), default=0)
@@ -203,10 +199,9 @@ def _done(config: StudyConfig, setting: Setting, cells: Sequence[Cell]) -> tuple
         trials = earlier_trials(config.out)
         keys = {one.key for one in entries(study, [*study.members, *chosen_merges(study, cells, trials)])}
     except MergescaleError as error:
-        why = " ".join(str(error).split())
+        why = error.one_line
         return None, (f"what is there already cannot be said: {why}",)
-    folders = [config.out / SCORES] + ([config.family / SCORES] if config.family else [])
-    there = {path.stem for folder in folders for path in RecordStore(folder).files()}
+    there = {path.stem for folder in stores_of(config) for path in RecordStore(folder).files()}
     return len(keys & there), ()
 
 

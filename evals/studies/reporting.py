@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from evals.studies.report.about import About, Failure, Origin, Tuned
@@ -29,8 +30,7 @@ def report_study(out: Path) -> Path:
 def _about(state: State, scores: list[Score]) -> About:
     """The words of the report."""
     done = sum(score.value is not None for score in scores)
-    reasons = dict.fromkeys(score.why for score in scores if score.value is None)
-    counts = {why: sum(score.why == why for score in scores) for why in reasons}
+    reasons = Counter(score.why for score in scores if score.value is None)
     return About(
         study=state.facts["name"],
         facts=tuple((label, text) for label, text in state.facts["protocol"]),
@@ -48,7 +48,7 @@ def _about(state: State, scores: list[Score]) -> About:
         ),
         origins=tuple(Origin(*model) for model in state.models),
         versions=state.facts["versions"],
-        failures=tuple(Failure(f"{count} scores", why) for why, count in counts.items()),
+        failures=tuple(Failure(f"{count} scores", why) for why, count in reasons.items()),
         finished=done == len(scores),
         scores_done=done,
         scores_total=len(scores),

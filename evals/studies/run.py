@@ -18,7 +18,15 @@ from evals.models import Model
 from evals.studies.grid import Cell, merges, tuning_cells, with_settings
 from evals.studies.members import Member
 from evals.studies.order import Entry, Report, Study, entries, merged
-from evals.studies.state import SCORES, TUNING, earlier_trials, write_failures, write_state
+from evals.studies.state import (
+    SCORES,
+    TUNING,
+    counted,
+    earlier_trials,
+    stores_of,
+    write_failures,
+    write_state,
+)
 from evals.studies.tuning import Trial, choices, judge, pairs_of, validation_tasks
 from evals.task import Task
 from pipeline.errors import RunError
@@ -41,12 +49,14 @@ def run_study(study: Study, running: Running) -> RunError | None:
     config = study.config
     cells, said = merges(config), _said(study)
     earlier = earlier_trials(config.out)
-    first = entries(study, [*study.members, *chosen_merges(study, cells, earlier)])
-    write_state(config.out, first, earlier, *said)
-    trials = _tune(study, running)
-    members = chosen_merges(study, cells, trials)
+    members = chosen_merges(study, cells, earlier)
     asked = entries(study, [*study.members, *members])
-    write_state(config.out, asked, trials, *said)
+    write_state(config.out, asked, earlier, *said)
+    trials = _tune(study, running)
+    if tuple(trials) != earlier:
+        members = chosen_merges(study, cells, trials)
+        asked = entries(study, [*study.members, *members])
+        write_state(config.out, asked, trials, *said)
     running.report(_summary(study, cells, asked))
     evaluation = _evaluate(study, running, [(e.model, e.task) for e in asked if e.model is not None], SCORES)
     failures = _failures(asked, evaluation)
@@ -83,7 +93,6 @@ def chosen_merges(study: Study, cells: Sequence[Cell], trials: Sequence[Trial]) 
 
 def _evaluate(study: Study, running: Running, pairs: Sequence[tuple[Model, Task]], name: str) -> Evaluation:
     """Scores under OUT/name; those that a family's build has measured are taken from there."""
-    family = study.config.family
     return evaluate(
         pairs,
         running.start,
@@ -91,7 +100,7 @@ def _evaluate(study: Study, running: Running, pairs: Sequence[tuple[Model, Task]
         study.setting,
         digests=study.digests,
         show_progress=running.show_progress,
-        also=[] if family is None else [family / SCORES],
+        also=stores_of(study.config)[1:],
     )
 
 
@@ -170,9 +179,8 @@ def _incomplete(asked: Sequence[Entry], failures: Mapping[str, str]) -> RunError
     reasons = [one.why for one in asked if not one.key] + list(failures.values())
     if not reasons:
         return None
-    counted = [f"{reasons.count(why)} scores: {why}" for why in dict.fromkeys(reasons)]
     return RunError(
         f"{len(reasons)} of {len(asked)} scores are missing",
-        where="\n            ".join(counted),
+        where="\n            ".join(counted(reasons)),
         hint="the report shows the holes; what is mended is measured by the same command",
     )

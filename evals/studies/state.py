@@ -10,12 +10,14 @@ The report needs these alone: no checkpoint has to be there, and it may be made 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from evals.store import RecordStore
+from evals.studies.config import StudyConfig
 from evals.studies.order import Entry, question_of
 from evals.studies.tables.values import Question, Score, Subject
 from evals.studies.tuning import Trial
@@ -62,8 +64,9 @@ def write_state(
     facts: Mapping[str, Any],
 ) -> None:
     """Write the order of a study, replacing that of an earlier run."""
-    subjects = list(dict.fromkeys(entry.subject for entry in entries))
-    questions = list(dict.fromkeys(question_of(entry.task) for entry in entries))
+    asked = [(entry, question_of(entry.task)) for entry in entries]
+    subjects = {one: number for number, one in enumerate(dict.fromkeys(entry.subject for entry in entries))}
+    questions = {one: number for number, one in enumerate(dict.fromkeys(one for _, one in asked))}
     content = {
         "schema": SCHEMA,
         "facts": dict(facts),
@@ -71,14 +74,8 @@ def write_state(
         "subjects": [asdict(one) for one in subjects],
         "questions": [asdict(one) for one in questions],
         "scores": [
-            [
-                subjects.index(one.subject),
-                questions.index(question_of(one.task)),
-                one.label,
-                one.key,
-                one.why,
-            ]
-            for one in entries
+            [subjects[one.subject], questions[question], one.label, one.key, one.why]
+            for one, question in asked
         ],
         "tuning": [asdict(trial) for trial in trials],
     }
@@ -149,6 +146,16 @@ def _score(asked: Asked, store: RecordStore, failures: Mapping[str, str]) -> Sco
     return Score(
         asked.key, asked.subject, asked.question, record.value, record.stderr, record.n, record.items
     )
+
+
+def stores_of(config: StudyConfig) -> list[Path]:
+    """Where scores of a study may lie: its own folder first, then that of its family."""
+    return [config.out / SCORES] + ([config.family / SCORES] if config.family is not None else [])
+
+
+def counted(reasons: Iterable[str]) -> list[str]:
+    """Each reason once, with how many scores it costs."""
+    return [f"{count} scores: {why}" for why, count in Counter(reasons).items()]
 
 
 def cost_rows(out: Path, state: State) -> list[dict[str, Any]]:

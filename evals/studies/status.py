@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 from evals.store import RecordStore
-from evals.studies.state import SCORES, Asked, read_failures, read_state
+from evals.studies.state import SCORES, Asked, counted, read_failures, read_state
 from evals.table import Grid
 
 _NOT_MERGED = "base, experts, multitask"
@@ -33,5 +32,5 @@ def status_of(out: Path) -> tuple[Grid, list[str]]:
 
 def _lines(asked: tuple[Asked, ...], there: set[str], failures: dict[str, str]) -> list[str]:
     """Each reason once, with how many scores it costs."""
-    reasons = [one.why or failures.get(one.key, "") for one in asked if one.key not in there]
-    return [f"{count} scores: {why}" for why, count in Counter(reasons).items() if why]
+    reasons = (one.why or failures.get(one.key, "") for one in asked if one.key not in there)
+    return counted(why for why in reasons if why)
