@@ -13,7 +13,8 @@ from typing import Any
 
 import xxhash
 
-from evals.studies.config import BaseMembers, MethodConfig, StudyConfig
+from evals.studies.bases import BaseMembers
+from evals.studies.config import MethodConfig, StudyConfig
 from evals.studies.methods import is_random, merge_config
 from pipeline.errors import InputError
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from evals.content import Digests
 from evals.models import Model, describe_model
-from evals.studies.config import BaseMembers, StudyConfig
+from evals.studies.bases import BaseMembers
+from evals.studies.config import StudyConfig
 from evals.studies.tables.values import Subject
 from pipeline.checkpoint.hub import fetch_weights
 from pipeline.checkpoint.locate import find_directory, read_index
@@ -49,11 +50,7 @@ def subject_of(base: BaseMembers, parameters: int) -> Subject:
 
 
 def _of_base(config: StudyConfig, base: BaseMembers, digests: Digests) -> list[Member]:
-    try:
-        parameters = base.parameters or _parameters(base.model, config)
-    except MergescaleError:
-        parameters = 0  # its scores are holes, and none is set against its size
-    own = subject_of(base, parameters)
+    own = subject_of(base, _parameters(base, config))
     found = [_member(own, base.model, f"{base.name}/base", config, digests)]
     if "experts" in config.compare:
         for category in config.categories:
@@ -85,7 +82,16 @@ def _directory(written: str, config: StudyConfig) -> Path:
     return found if found is not None else Path(fetch_weights(read_index(ref)).directory)
 
 
-def _parameters(written: str, config: StudyConfig) -> int:
-    """How many parameters the headers of a model say it has."""
-    index = read_index(read_reference(written, Place(str(config.file))))
-    return sum(entry.spec.numel for entry in index.tensors.values())
+def _parameters(base: BaseMembers, config: StudyConfig) -> int:
+    """How many parameters the base has: as the file says, else by the headers of the first model there is.
+
+    Its experts have its shapes. 0: none of its models can be had.
+    """
+    models = [base.model, *base.experts.values(), *([base.multitask] if base.multitask else [])]
+    for written in models if base.parameters is None else ():
+        try:
+            index = read_index(read_reference(written, Place(str(config.file))))
+        except MergescaleError:
+            continue  # why it is not there, `_member` says
+        return sum(entry.spec.numel for entry in index.tensors.values())
+    return base.parameters or 0

@@ -11,15 +11,19 @@ from evals.fanout import keys_of
 from evals.merges import plan_model
 from evals.models import Model
 from evals.setting import Setting
+from evals.store import RecordStore
 from evals.studies.config import StudyConfig
 from evals.studies.grid import Cell, merge_config_dict
 from evals.studies.members import Member, members_of
 from evals.studies.tables.values import Kind, Question, Subject
+from evals.studies.validation import validation_suite, validation_tasks
 from evals.suites import Suite, load_suite, locate_data
 from evals.task import Task
 from pipeline.config.load import parse_config
-from pipeline.errors import MergescaleError
+from pipeline.errors import InputError, MergescaleError
 
+#: Where scores lie in a study's folder: those that it reports, and those that it is tuned by.
+SCORES, TUNING = "scores", "tuning"
 #: Where lines for people go.
 Report = Callable[[str], None]
 
@@ -38,13 +42,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Study:
-    """A study with its suites' data located and its models looked at."""
+    """A study with its suites' data located and its models looked at.
+
+    validation: the tasks that parameters are chosen on, () where nothing is tuned.
+    """
 
     config: StudyConfig
     suites: tuple[Suite, ...]
     members: tuple[Member, ...]
     setting: Setting
     digests: Digests
+    validation: tuple[Task, ...] = ()
 
     @cached_property
     def bases(self) -> dict[str, Subject]:
@@ -58,14 +66,31 @@ class Study:
 
 
 def prepare(config: StudyConfig, setting: Setting, report: Report) -> Study:
-    """Look at everything a study names. InputError: data that is not there, no base that can be had."""
+    """Look at everything a study names.
+
+    InputError: nothing can be written where it goes, data that is not there, validation rows that are
+    reported, no base that can be had.
+    """
+    RecordStore(config.out / SCORES).prepare()
     files = [file for file in (config.held_in, config.held_out) if file is not None]
-    suites = tuple(
-        locate_data(load_suite(file), config.data, skip_missing=config.skip_missing, report=report)
-        for file in files
-    )
+    suites = tuple(_located(load_suite(file), config, report) for file in files)
     digests = Digests(config.out / "digests.json")
-    return Study(config, suites, members_of(config, digests), setting, digests)
+    found = Study(config, suites, members_of(config, digests), setting, digests)
+    if config.tuning is None:
+        return found
+    own = validation_suite(config.tuning)
+    own = _located(own, config, report) if own is not None else None
+    return replace(found, validation=validation_tasks(config.tuning, own, found.tasks, digests))
+
+
+def _located(suite: Suite, config: StudyConfig, report: Report) -> Suite:
+    """The suite with its data, as the study file says where it lies."""
+    try:
+        return locate_data(suite, config.data, skip_missing=config.skip_missing, report=report)
+    except InputError as error:
+        if "--data" in error.hint:
+            error.hint = "say where it lies with `data`, or leave tasks out with `skip_missing: true`"
+        raise
 
 
 def merged(study: Study, cells: Sequence[Cell], holes: Mapping[Cell, str] | None = None) -> list[Member]:
@@ -130,6 +155,6 @@ def question_of(task: Task) -> Question:
 
 
 def is_asked(config: StudyConfig, kind: Kind, experts: Sequence[str], task: Task) -> bool:
-    """Whether a model is scored on a task: an expert and a merge, of held-in tasks, on their experts' own."""
-    whole = kind in ("base", "multitask") or config.scored == "all"
+    """Whether a model is scored on a task: of held-in tasks, merges and experts may be only on their own."""
+    whole = {"merge": config.scored == "all", "expert": "best-expert" in config.compare}.get(kind, True)
     return whole or task.role == "held-out" or task.category in experts

@@ -10,16 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evals.fanout import HOLDING_SHARE
+from evals.fanout import HOLDING_SHARE, keys_of
 from evals.record import read_jsonl
 from evals.setting import Setting
 from evals.store import RecordStore
-from evals.studies.config import BaseMembers, StudyConfig
+from evals.studies.bases import BaseMembers
+from evals.studies.config import StudyConfig
 from evals.studies.grid import Cell, merges, tuning_cells
-from evals.studies.order import entries, is_asked, prepare
+from evals.studies.order import TUNING, entries, is_asked, merged, prepare
 from evals.studies.run import chosen_merges
 from evals.studies.state import earlier_trials, stores_of
 from evals.studies.tables.values import Kind
+from evals.studies.tuning import pairs_of
 from evals.suites import load_suite, locate_data
 from evals.table import Grid
 from evals.task import Task
@@ -105,6 +107,8 @@ def plan_study(config: StudyConfig, setting: Setting, cluster: str | None) -> St
         *(f"measured before: {name} {rate:.2g} items a second and worker" for name, rate in rates.items()),
     ]
     bases = tuple(_base(grounds, base, cells, trials) for base in config.bases)
+    if any(setting.items(task) is None for task in grounds.tasks):
+        notes.append(f"assumed: {_ITEMS:,} items of a task without a limit")
     unknown = [one.base for one in bases if not one.parameters]
     notes += [f"{name}: its size is not known; its time is left out" for name in unknown]
     done, why = _done(config, setting, cells)
@@ -118,8 +122,9 @@ def _base(grounds: _Grounds, base: BaseMembers, cells: Sequence[Cell], trials: S
     tried = [cell for cell in trials if cell.base == base.name]
     parameters, weights_bytes = _size(base, config)
     asked = _asked(config, base, own, grounds.tasks)
+    own_rows = [cell.experts for cell in tried] + ([tuple(base.experts)] if tried else [])
     on_rows = sum(
-        task.role == "held-in" and task.category in cell.experts for cell in tried for task in grounds.tasks
+        task.role == "held-in" and task.category in names for names in own_rows for task in grounds.tasks
     )
     items = sum(grounds.setting.items(task) or _ITEMS for task in asked)
     items += on_rows * ((config.tuning.limit if config.tuning else None) or _ITEMS)
@@ -193,16 +198,19 @@ def _models_read(cells: Sequence[Cell], weights_bytes: int, limits: Limits) -> i
 
 
 def _done(config: StudyConfig, setting: Setting, cells: Sequence[Cell]) -> tuple[int | None, tuple[str, ...]]:
-    """(how many of the grid's scores are there, why that cannot be said)."""
+    """(how many scores are there, those on validation rows too; why that cannot be said)."""
     try:
         study = prepare(config, setting, lambda line: None)
         trials = earlier_trials(config.out)
-        keys = {one.key for one in entries(study, [*study.members, *chosen_merges(study, cells, trials)])}
+        asked = entries(study, [*study.members, *chosen_merges(study, cells, trials)])
+        tried = pairs_of(study, merged(study, tuning_cells(config)))
+        keys = [one.key for one in asked] + keys_of(tried, setting, study.digests)
     except MergescaleError as error:
         why = error.one_line
         return None, (f"what is there already cannot be said: {why}",)
-    there = {path.stem for folder in stores_of(config) for path in RecordStore(folder).files()}
-    return len(keys & there), ()
+    folders = [config.out / TUNING, *stores_of(config)]
+    there = {path.stem for folder in folders for path in RecordStore(folder).files()}
+    return sum(key in there for key in keys), ()
 
 
 def as_grids(plan: StudyPlan) -> list[Grid]:

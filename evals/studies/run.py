@@ -17,19 +17,17 @@ from evals.fanout import Evaluation, evaluate
 from evals.models import Model
 from evals.studies.grid import Cell, merges, tuning_cells, with_settings
 from evals.studies.members import Member
-from evals.studies.order import Entry, Report, Study, entries, merged
+from evals.studies.order import SCORES, TUNING, Entry, Report, Study, entries, merged
 from evals.studies.state import (
-    SCORES,
-    TUNING,
     counted,
     earlier_trials,
     stores_of,
     write_failures,
     write_state,
 )
-from evals.studies.tuning import Trial, choices, judge, pairs_of, validation_tasks
+from evals.studies.tuning import Trial, choices, judge, pairs_of
 from evals.task import Task
-from pipeline.errors import RunError
+from pipeline.errors import MergescaleError, RunError
 from pipeline.run import run_merge
 
 _VERSIONS = ("mergescale", "lm_eval", "transformers", "torch")
@@ -61,9 +59,8 @@ def run_study(study: Study, running: Running) -> RunError | None:
     evaluation = _evaluate(study, running, [(e.model, e.task) for e in asked if e.model is not None], SCORES)
     failures = _failures(asked, evaluation)
     write_failures(config.out, failures)
-    if config.keep:
-        _keep(study, members, running)
-    return _incomplete(asked, failures)
+    kept = _keep(study, members, running) if config.keep else []
+    return _incomplete(asked, failures, kept)
 
 
 def _tune(study: Study, running: Running) -> list[Trial]:
@@ -71,24 +68,36 @@ def _tune(study: Study, running: Running) -> list[Trial]:
     cells = tuning_cells(study.config)
     if study.config.tuning is None or not cells:
         return []
-    tasks = validation_tasks(study, study.config.tuning, running.report)
     members = merged(study, cells)
-    pairs = pairs_of(study, members, tasks)
+    pairs = pairs_of(study, members)
     running.report(f"tuning: {len(cells)} merges on validation rows, {len(pairs)} scores")
     return judge(cells, members, study, _evaluate(study, running, pairs, TUNING))
 
 
 def chosen_merges(study: Study, cells: Sequence[Cell], trials: Sequence[Trial]) -> list[Member]:
     """The merges with the parameters that were chosen for them; without a choice they are holes."""
-    tuned = {method.name for method in study.config.methods if method.tune}
+    tuned = {method.name: method.tune for method in study.config.methods if method.tune}
     best = choices(trials)
     final, waiting = [], {}
     for cell in cells:
-        settings = best.get((cell.base, cell.method, cell.count), ())
-        final.append(with_settings(cell, dict(settings)))
-        if cell.method in tuned and not settings:
-            waiting[final[-1]] = "its parameters are not tuned: no trial has a score"
+        settings = dict(best.get((cell.base, cell.method, cell.count), ()))
+        values = tuned.get(cell.method, {})
+        if settings.keys() != values.keys() or any(settings[name] not in values[name] for name in values):
+            settings = {}  # of an earlier file, which tuned something else
+        final.append(with_settings(cell, settings))
+        if values and not settings:
+            waiting[final[-1]] = _why_untuned(study, cell, trials)
     return merged(study, final, waiting)
+
+
+def _why_untuned(study: Study, cell: Cell, trials: Sequence[Trial]) -> str:
+    """Why a merge has no parameters: trials that failed, a base with too few experts, or none made yet."""
+    place = (cell.base, cell.method, cell.count)
+    whys = [one.why for one in trials if (one.base, one.method, one.count) == place and one.why]
+    there = next(len(base.experts) for base in study.config.bases if base.name == cell.base)
+    if not whys and there >= cell.count:
+        return "its parameters are not tuned yet"
+    return f"its parameters are not tuned: {whys[0] if whys else f'{cell.base} has {there} experts'}"
 
 
 def _evaluate(study: Study, running: Running, pairs: Sequence[tuple[Model, Task]], name: str) -> Evaluation:
@@ -111,16 +120,25 @@ def _failures(asked: Sequence[Entry], evaluation: Evaluation) -> dict[str, str]:
     return {key: reason for key, reason in found.items() if reason is not None}
 
 
-def _keep(study: Study, members: Sequence[Member], running: Running) -> None:
-    """Write the merged models under OUT/merged; those that are there are left as they are."""
+def _keep(study: Study, members: Sequence[Member], running: Running) -> list[str]:
+    """Write the merged models under OUT/merged; those that are there are left as they are.
+
+    Returns why models could not be written, a line each: the others are.
+    """
+    failed = []
     for member in members:
         if member.model is None or member.model.merge is None:
             continue
         merge = member.model.merge
         place = study.config.out / "merged" / member.model.label.replace(" ", "-")
-        with running.start() as executor:
-            run_merge(merge.plan, place, executor, show_progress=running.show_progress)
-        running.report(f"kept: {place}")
+        try:
+            with running.start() as executor:
+                run_merge(merge.plan, place, executor, show_progress=running.show_progress)
+        except MergescaleError as error:
+            failed.append(f"not kept: {place}: {error.one_line}")
+        else:
+            running.report(f"kept: {place}")
+    return failed
 
 
 def _said(study: Study) -> tuple[list[tuple[str, str, str]], dict[str, Any]]:
@@ -174,13 +192,17 @@ def _summary(study: Study, cells: Sequence[Cell], asked: Sequence[Entry]) -> str
     return text + (f"; {holes} cannot be had, see the report" if holes else "")
 
 
-def _incomplete(asked: Sequence[Entry], failures: Mapping[str, str]) -> RunError | None:
-    """An error for scores that are missing: each reason once, with how many it costs."""
-    reasons = [one.why for one in asked if not one.key] + list(failures.values())
-    if not reasons:
+def _incomplete(
+    asked: Sequence[Entry], failures: Mapping[str, str], not_kept: Sequence[str]
+) -> RunError | None:
+    """An error for what is missing: each reason once, with how many scores it costs; models not kept."""
+    gone = [one.why or failures.get(one.key, "") for one in asked]
+    reasons = [why for why in gone if why]
+    if not reasons and not not_kept:
         return None
     return RunError(
-        f"{len(reasons)} of {len(asked)} scores are missing",
-        where="\n            ".join(counted(reasons)),
+        f"{len(reasons)} of {len(asked)} scores are missing"
+        + (f", {len(not_kept)} models are not kept" if not_kept else ""),
+        where="\n            ".join([*counted(reasons), *not_kept]),
         hint="the report shows the holes; what is mended is measured by the same command",
     )

@@ -18,14 +18,13 @@ from typing import Any
 
 from evals.store import RecordStore
 from evals.studies.config import StudyConfig
-from evals.studies.order import Entry, question_of
+from evals.studies.order import SCORES, TUNING, Entry, question_of
 from evals.studies.tables.values import Question, Score, Subject
 from evals.studies.tuning import Trial
 from pipeline.checkpoint.files import atomic_write, read_json_object
 from pipeline.errors import InputError
 
 ORDER, FAILURES = "study.json", "failures.json"
-SCORES, TUNING = "scores", "tuning"
 #: Version of the order's fields and meaning.
 SCHEMA = 1
 _WAITING = "not measured yet"
@@ -100,6 +99,7 @@ def read_state(out: Path) -> State:
             where=str(path),
             expected=f"schema {SCHEMA}",
             found=str(found.get("schema")),
+            hint="run it again: mergescale study run; scores that are there are kept",
         )
     subjects = [Subject(**{**one, "experts": tuple(one["experts"])}) for one in found["subjects"]]
     questions = [Question(**one) for one in found["questions"]]

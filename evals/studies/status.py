@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from evals.store import RecordStore
-from evals.studies.state import SCORES, Asked, counted, read_failures, read_state
+from evals.studies.order import SCORES
+from evals.studies.state import Asked, counted, read_failures, read_state
 from evals.table import Grid
 
 _NOT_MERGED = "base, experts, multitask"

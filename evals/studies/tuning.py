@@ -1,34 +1,25 @@
-"""Choosing merge parameters on validation rows: by the same held-in figure that the study reports.
-
-The rows are those a family kept back or a suite of the user's; never those of the study's own suites.
-"""
+"""Choosing merge parameters on validation rows: by the same held-in figure that the study reports."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from evals.family.gate import make_check
-from evals.family.rows import validation_file
 from evals.fanout import Evaluation
 from evals.models import Model
 from evals.normalise import averages, normalise
-from evals.studies.config import TuningConfig
 from evals.studies.grid import Cell
 from evals.studies.members import Member
-from evals.studies.order import Report, Study
-from evals.suites import load_suite, locate_data
+from evals.studies.order import Study
 from evals.task import Task
-from pipeline.errors import InputError
 
 Settings = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination of parameters on validation rows. score None: it could not be measured.
+    """One combination of parameters on validation rows. score None: it could not be measured, for `why`.
 
     score: held-in, over the experts' own scores on the same rows, mean over categories.
     """
@@ -39,37 +30,10 @@ class Trial:
     settings: Settings
     score: float | None
     chosen: bool = False
+    why: str = ""
 
 
-def validation_tasks(study: Study, tuning: TuningConfig, report: Report) -> list[Task]:
-    """The held-in tasks on rows that no one trained on and the study does not report."""
-    if tuning.suite is not None:
-        tasks = list(locate_data(load_suite(tuning.suite), study.config.data, report=report).tasks)
-    else:
-        assert tuning.family is not None
-        tasks = _of_family(study, tuning.family)
-    return [replace(task, limit=_least(task.limit, tuning.limit)) for task in tasks]
-
-
-def _of_family(study: Study, family: Path) -> list[Task]:
-    """The rows that a family's gate looked at, task by task. InputError: some are not there."""
-    files = {(task.category, task.name): validation_file(family, task) for task in study.suites[0].tasks}
-    missing = [str(file) for file in files.values() if not file.is_file()]
-    if missing:
-        raise InputError(
-            "validation rows of the family are not there",
-            where=str(family),
-            expected=", ".join(missing),
-            hint="build the family here, or name a suite of validation rows: `tune: {suite: FILE}`",
-        )
-    return [make_check(task, files[task.category, task.name]).task for task in study.suites[0].tasks]
-
-
-def _least(*limits: int | None) -> int | None:
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def pairs_of(study: Study, members: Sequence[Member], tasks: Sequence[Task]) -> list[tuple[Model, Task]]:
+def pairs_of(study: Study, members: Sequence[Member]) -> list[tuple[Model, Task]]:
     """What must be scored to choose: every trial, and the experts it is set against, on their categories."""
     models = [(one.subject.experts, one.model) for one in members]
     models += [(one.subject.experts, one.model) for one in study.members if one.subject.kind == "expert"]
@@ -77,7 +41,7 @@ def pairs_of(study: Study, members: Sequence[Member], tasks: Sequence[Task]) -> 
         (model, task)
         for experts, model in models
         if model is not None
-        for task in tasks
+        for task in study.validation
         if task.category in experts
     ]
 
@@ -104,10 +68,24 @@ def judge(
         counted = {label: set(cell.experts) for cell, label in there}
         for mean in averages(normalise(records, experts=own, counted=counted)):
             scores[mean.label] = mean.ratio
-    trials = [
-        Trial(cell.base, cell.method, cell.count, cell.settings, scores.get(cell.label)) for cell in cells
-    ]
+    reasons = {failure.label: failure.reason for failure in reversed(evaluation.failures)}
+    trials = []
+    for cell, one in zip(cells, members, strict=True):
+        score = scores.get(cell.label)
+        why = _why(one, cell.experts, study, reasons) if score is None else ""
+        trials.append(Trial(cell.base, cell.method, cell.count, cell.settings, score, why=why))
     return list(_with_choice(trials))
+
+
+def _why(trial: Member, experts: Sequence[str], study: Study, reasons: Mapping[str, str]) -> str:
+    """Why a trial has no score: it, or an expert that it is set against, could not be had or measured."""
+    own = [one for one in study.members if one.subject.base == trial.subject.base]
+    needed = [
+        trial,
+        *(one for one in own if one.subject.kind == "expert" and one.subject.experts[0] in experts),
+    ]
+    whys = (one.why or reasons.get(one.model.label if one.model else "", "") for one in needed)
+    return next((why for why in whys if why), "its score over the experts' is not defined")
 
 
 def _with_choice(trials: Sequence[Trial]) -> Iterable[Trial]:

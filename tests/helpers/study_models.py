@@ -38,8 +38,8 @@ def write_files(folder: Path, models: Path) -> None:
 
 def one_base(name: str, **changes: Any) -> dict[str, Any]:
     """A base of the models as a study file lists it."""
-    changes = {"multitask": f"m/{name}/multitask"} | changes
-    return listed(name, CATEGORIES, size="1M", quality=name, **changes)
+    changes = {"multitask": f"m/{name}/multitask", "size": "1M", "quality": name} | changes
+    return listed(name, CATEGORIES, **changes)
 
 
 def small_study(folder: Path, **changes: Any) -> StudyConfig:

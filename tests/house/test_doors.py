@@ -71,10 +71,10 @@ DOORS: dict[str, tuple[str, ...]] = {
     "evals.family": ("evals", "pipeline", "cluster.contract"),
     "evals.studies": ("evals", "pipeline", "cluster.contract", "cluster.progress"),
     "evals.studies.config": (
-        "evals.studies.fields", "evals.studies.methods", "evals.family", "evals.strict", "evals.suites",
+        "evals.studies.bases", "evals.studies.fields", "evals.studies.methods", "evals.family", "evals.strict", "evals.suites",
         "evals.task", "pipeline",
     ),
-    "evals.studies.grid": ("evals.studies.config", "evals.studies.methods", "pipeline.errors"),
+    "evals.studies.grid": ("evals.studies.bases", "evals.studies.config", "evals.studies.methods", "pipeline.errors"),
     "evals.studies.fields": ("evals.strict", "evals.suites", "evals.task", "pipeline"),
     "evals.studies.methods": ("evals.strict", "pipeline"),
     "evals.studies.tables": ("evals.ratios", "pipeline.errors"),

@@ -46,15 +46,16 @@ class Study:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Size -> parameters of its first base, rising."""
+        """Size -> parameters of its first base, rising; without bases of which no model could be had."""
         found: dict[str, int] = {}
         for base in sorted(self.bases, key=lambda base: base.parameters):
-            found.setdefault(base.size, base.parameters)
+            if base.parameters:
+                found.setdefault(base.size, base.parameters)
         return found
 
     def of(self, quality: str) -> tuple[Base, ...]:
-        """The bases of a quality, small to large."""
-        return tuple(base for base in self.bases if base.quality == quality)
+        """The bases of a quality that have a size, small to large."""
+        return tuple(base for base in self.bases if base.quality == quality and base.parameters)
 
     def cell(self, role: Role, base: str, kind: Kind, method: str, count: int) -> Summary | None:
         """The summary of a merge or multitask model, None where nothing was asked for."""

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from evals.ratios import Floats, above_chance, ratio
-from evals.studies.tables.sheet import ABSENT, Sheet, name
+from evals.studies.tables.sheet import UNASKED, Sheet, name
 from evals.studies.tables.values import Question, Subject
 
 
@@ -40,7 +40,7 @@ def cell(sheet: Sheet, subject: Subject, question: Question) -> Cell:
         if (one, question) not in sheet.drawn
     ]
     if reference is None:
-        holes.append(f"{question.task} of {called}: {ABSENT}")
+        holes.append(f"{question.task} of {called}: {UNASKED}")
     raw = sheet.drawn.get((subject, question))
     if holes or raw is None or reference is None:
         return Cell(raw, None, None, records, tuple(holes), ())

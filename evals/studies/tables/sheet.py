@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -19,8 +19,8 @@ from evals.studies.tables.values import Estimate, Kind, Question, Role, Score, S
 from pipeline.errors import InputError
 
 KINDS: tuple[Kind, ...] = ("base", "expert", "best expert", "multitask", "merge")
-#: Why there is no score where nobody says.
-ABSENT = "no score"
+#: Why there is no score: nobody was asked for it, or nobody says.
+UNASKED, ABSENT = "not asked for", "no score"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Sheet:
         """Why a score is missing."""
         score = self.scores.get((subject, question))
         if score is None:
-            return ABSENT
+            return UNASKED
         return score.why or ("the score is not a number" if score.value is not None else ABSENT)
 
     def over_seeds(self, by_seed: Mapping[int, Floats]) -> Floats:
@@ -99,8 +99,8 @@ def make_sheet(scores: Iterable[Score], resamples: int, seed: int = 0) -> Sheet:
     resamples: R >= 0, 0 for no intervals. Items of a question are resampled with replacement, the same ones
     for all subjects with as many items (Efron 1979, paired). A score that is not the mean of its items, or
     has none, is drawn from a normal with its standard error; one without either is not drawn at all.
-    InputError: a score or subject given twice, a merge of nothing, an expert of no single category, models
-    without parameters, two bases of one size and quality.
+    InputError: a score or subject given twice, a merge of nothing, an expert of no single category, a model
+    that has scores but no parameters, two bases of one size and quality.
     """
     if resamples < 0:
         raise InputError("resamples below zero", expected="0 or more", found=str(resamples))
@@ -113,7 +113,7 @@ def make_sheet(scores: Iterable[Score], resamples: int, seed: int = 0) -> Sheet:
             )
         table[key] = score
     subjects = {subject for subject, _ in table}
-    _check(subjects)
+    _check(subjects, {subject for (subject, _), score in table.items() if score.value is not None})
     rank = _ranks(subjects)
     ordered = tuple(sorted(subjects, key=lambda one: (rank[one.size], *_subject_order(one))))
     table = dict(
@@ -164,7 +164,8 @@ def _seed_weights(seed: int, seeds: tuple[int, ...], resamples: int) -> Floats:
     return np.vstack([alike, drawn_RS]).T
 
 
-def _check(subjects: Iterable[Subject]) -> None:
+def _check(subjects: Iterable[Subject], scored: Set[Subject]) -> None:
+    """InputError: subjects that tables cannot tell apart, or cannot place. scored: those with a score."""
     bases: dict[tuple[str, str], str] = {}
     known: dict[tuple[object, ...], Subject] = {}
     for subject in sorted(subjects, key=_subject_order):
@@ -173,7 +174,7 @@ def _check(subjects: Iterable[Subject]) -> None:
         if wrong.get(subject.kind):
             found = ", ".join(subject.experts) or "none"
             raise InputError(f"categories of a {subject.kind}", where=where, expected="its own", found=found)
-        if subject.parameters < 1:
+        if subject.parameters < 1 and subject in scored:
             raise InputError("a model without parameters", where=where)
         own = subject.experts if subject.kind == "expert" else ()
         key = (subject.base, subject.kind, subject.method, subject.count, subject.seed, own)

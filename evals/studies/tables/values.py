@@ -14,7 +14,8 @@ Verdict = Literal["supported", "not supported", "cannot tell"]
 
 @dataclass(frozen=True)
 class Subject:
-    """A model of the study. size, quality, base: of the base it comes from.  parameters: how many it has.
+    """A model of the study. size, quality, base: of the base it comes from.  parameters: how many it has, 0
+    where that is not known, as none of its models can be had.
 
     method: "" unless it is a merge.  count: experts that were merged, 0 unless it is a merge.
     experts: their held-in categories; of an expert its own; of a base none; of a multitask model all.

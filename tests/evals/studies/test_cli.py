@@ -45,16 +45,16 @@ def test_a_study_is_planned_run_looked_at_and_reported(folder: Path) -> None:
     config = write(folder)
     planned = invoke("plan", config)
     assert planned.exit_code == 0, planned.output
-    assert planned.stdout.startswith("small: 2 merges, 21 scores, 0 of them there already")
+    assert planned.stdout.startswith("small: 2 merges, 27 scores, 0 of them there already")
     assert json.loads(invoke("plan", config, "--json").stdout)["bases"][0]["merges"] == 2
     ran = invoke("run", config, "--no-progress", "--device", "cpu")
     assert ran.exit_code == 0, ran.output
     assert ran.stdout == "out/report/index.html\n" and (folder / "out/report/report.md").exists()
-    assert "21 of 21" in invoke("status", config).stdout
+    assert "27 of 27" in invoke("status", config).stdout
     page = (folder / "out/report/index.html").read_bytes()
     again = invoke("report", config)
     assert again.stdout == ran.stdout and (folder / "out/report/index.html").read_bytes() == page
-    assert "21 of them there already" in invoke("plan", config).stdout
+    assert "27 of them there already" in invoke("plan", config).stdout
 
 
 def test_a_study_with_holes_reports_and_fails(folder: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_category_left_out_leaves_the_others_order_alone() -> None:
 
 def test_the_grid_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every base, method, count and seed has a cell of its own name, with the experts that the seed picks."""
-    config = load(tmp_path, monkeypatch, bases=[base("a"), base("b")])
+    config = load(tmp_path, monkeypatch, bases=[base("a"), base("b", size="8B")])
     cells = merges(config)
     picked = subsets(config.categories, config.counts, config.seeds)
     for one in ("a", "b"):

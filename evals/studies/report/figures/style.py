@@ -116,7 +116,7 @@ def size_axis(axes: Axes, sizes: dict[str, int]) -> None:
     axes.set_xticks(list(sizes.values()), list(sizes))
     axes.xaxis.set_minor_locator(NullLocator())
     low, high = min(sizes.values()), max(sizes.values())
-    margin = (high / low) ** 0.12
+    margin = (high / low) ** 0.12 if high > low else 1.2
     axes.set_xlim(low / margin, high * margin)
 
 

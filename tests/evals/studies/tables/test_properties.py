@@ -65,7 +65,7 @@ def test_a_gap_is_a_hole_where_it_is_needed_and_nowhere_else(seed: int, data: st
         "None": [replace(gone, id="", value=None, items=(), why="the worker died")],
         "nan": [replace(gone, value=float("nan"))],
     }
-    why = {"absent": "no score", "None": "the worker died", "nan": "the score is not a number"}[way]
+    why = {"absent": "not asked for", "None": "the worker died", "nan": "the score is not a number"}[way]
     before = by_place(summarise(scores, RESAMPLES))
     after = by_place(summarise([*scores[:index], *ways[way], *scores[index + 1 :]], RESAMPLES))
     for place, row in before.items():

@@ -1,0 +1,186 @@
+"""What a study cannot have: found before any work where it can be, else a hole with its reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evals.setting import Setting
+from evals.studies.config import StudyConfig
+from evals.studies.grid import merges
+from evals.studies.order import entries, prepare
+from evals.studies.plan import plan_study
+from evals.studies.reporting import report_study
+from evals.studies.run import Running, chosen_merges, run_study
+from evals.studies.state import read_state, scores_of
+from pipeline.errors import ConfigError, InputError, RunError
+from tests.helpers.inline import InlineExecutor
+from tests.helpers.study_models import CATEGORIES, one_base, small_study, write_files, write_models
+
+AVERAGING: dict[str, Any] = {"averaging": {"merge_method": "linear"}}
+TUNED: dict[str, Any] = {"m": {"merge_method": "task_arithmetic", "tune": {"lambda": [0.3, 1.0]}}}
+ONE: dict[str, Any] = {"bases": [one_base("weak")], "seeds": [0], "experts": [2]}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bases, experts and multitask models."""
+    return write_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def files(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with suites and data, where the study's paths start."""
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path, models)
+    return tmp_path
+
+
+def run(config: StudyConfig) -> RunError | None:
+    """Run the study in this process; what it says is missing."""
+    return run_study(prepare(config, Setting(), print), Running(InlineExecutor, print))
+
+
+def test_a_base_that_is_not_there_leaves_the_report_whole(files: Path) -> None:
+    """A base without its model, and one of which nothing is there, are holes; every page is written."""
+    experts = {one: f"m/gone/{one}" for one in CATEGORIES}
+    bases = [
+        one_base("weak"),
+        one_base("strong", model="m/strong/nowhere", size="2M"),
+        one_base("gone", model="m/gone/base", experts=experts, size="4M"),
+    ]
+    config = small_study(files, **(ONE | {"bases": bases, "methods": AVERAGING, "tune": None}))
+    missing = run(config)
+    assert missing is not None and "m/strong/nowhere" in missing.where
+    scores = scores_of(config.out, read_state(config.out))
+    parameters = {score.subject.base: score.subject.parameters for score in scores}
+    assert parameters["weak"] == parameters["strong"] > 0 and parameters["gone"] == 0
+    merged = [score for score in scores if score.subject.kind == "merge" and score.subject.base == "strong"]
+    assert all(score.value is not None for score in merged)
+    assert "m/strong/nowhere" in report_study(config.out).read_text()
+    assert (config.out / "report" / "figures" / "held-in-size.svg").is_file()
+
+
+def test_the_best_expert_is_found_where_it_is_asked_for(files: Path) -> None:
+    """With best-expert every expert answers all held-in tasks; without it only its own, and that is said."""
+    small = ONE | {"methods": AVERAGING, "tune": None}
+    whole = prepare(small_study(files, **small), Setting(), print)
+    own = prepare(small_study(files, **small, compare=["experts", "multitask"]), Setting(), print)
+    asked = [
+        [one for one in entries(study, study.members) if one.task.role == "held-in"] for study in (whole, own)
+    ]
+    labels = [[one.label for one in some].count("weak/colour") for some in asked]
+    assert labels == [3, 1]
+    assert run(own.config) is None
+    assert "not asked for" in report_study(own.config.out).read_text()
+    assert run(whole.config) is None
+    assert "not asked for" not in report_study(whole.config.out).read_text()
+
+
+def test_reported_rows_are_never_tuned_on(files: Path) -> None:
+    """A validation suite whose task has the rows of a reported one, in a copy even, is refused at once."""
+    shutil.copy(files / "held-in-size.jsonl", files / "validation-size.jsonl")
+    with pytest.raises(InputError, match="tuned on rows that are reported") as error:
+        prepare(small_study(files), Setting(), print)
+    assert "validation.yaml" in error.value.where and error.value.found == "those of held-in/size-task"
+
+
+def test_every_category_has_validation_rows(files: Path) -> None:
+    """Parameters are not chosen on some of the categories: one without validation rows is an error."""
+    (files / "validation-size.jsonl").unlink()
+    with pytest.raises(InputError, match="without validation rows") as error:
+        prepare(small_study(files, skip_missing=True), Setting(), print)
+    assert error.value.found == "none of size"
+
+
+def test_missing_data_names_the_study_files_own_keys(files: Path) -> None:
+    """The hint speaks of `data` and `skip_missing`, which a study file has, and of no option."""
+    (files / "held-out-other.jsonl").unlink()
+    with pytest.raises(InputError, match="data of the suite") as error:
+        prepare(small_study(files), Setting(), print)
+    assert "`data`" in error.value.hint and "--" not in error.value.hint
+
+
+def test_a_place_that_cannot_be_written_is_found_first(files: Path) -> None:
+    """A study that would go into a file is refused before any work, and its plan says so."""
+    config = small_study(files, **ONE, out="held-in.yaml")
+    with pytest.raises(InputError, match="cannot be kept"):
+        prepare(config, Setting(), print)
+    plan = plan_study(config, Setting(), None)
+    assert plan.done is None and any("cannot be kept" in note for note in plan.notes)
+
+
+def test_a_plan_of_a_finished_study_has_nothing_left(files: Path) -> None:
+    """Scores on validation rows count too: before a run none is there, after it all that were planned."""
+    config = small_study(files, **ONE, methods=TUNED)
+    before = plan_study(config, Setting(), None)
+    assert run(config) is None
+    after = plan_study(config, Setting(), None)
+    total = sum(base.scores for base in after.bases)
+    assert (before.done, after.done) == (0, total) and total == sum(base.scores for base in before.bases)
+
+
+def test_a_choice_of_another_file_is_not_taken_over(files: Path) -> None:
+    """What was chosen among other values, for another parameter, or is fixed now, reaches no merge."""
+    config = small_study(files, **ONE, methods=TUNED)
+    assert run(config) is None
+    trials = read_state(config.out).trials
+    fixed = {"m": {"merge_method": "task_arithmetic", "parameters": {"lambda": 0.7}}}
+    again = prepare(small_study(files, **ONE, methods=fixed, tune=None), Setting(), print)
+    (found,) = chosen_merges(again, merges(again.config), trials)
+    assert found.model is not None and found.model.label == "weak/m/2 experts/seed 0"
+    other = {"m": {"merge_method": "ties", "tune": {"density": [0.1, 0.2]}}}
+    again = prepare(small_study(files, **ONE, methods=other), Setting(), print)
+    (found,) = chosen_merges(again, merges(again.config), trials)
+    assert found.model is None and found.why == "its parameters are not tuned yet"
+
+
+def test_merges_that_are_not_tuned_say_why(files: Path) -> None:
+    """The reason of a trial that failed is that of the merges which wait for it."""
+    experts = {"colour": "m/weak/colour", "size": "m/weak/size", "shape": "m/weak/nowhere"}
+    config = small_study(files, bases=[one_base("weak", experts=experts)], seeds=[0], methods=TUNED)
+    assert run(config) is not None
+    why = {one.why for one in read_state(config.out).asked if one.subject.kind == "merge" and not one.key}
+    assert why and all("not tuned: " in one and "m/weak/nowhere" in one for one in why)
+    (files / "out" / "study.json").unlink()
+    few = {"colour": "m/weak/colour"}
+    config = small_study(files, bases=[one_base("weak", experts=few)], seeds=[0], methods=TUNED)
+    assert run(config) is not None
+    why = {one.why for one in read_state(config.out).asked if one.subject.kind == "merge"}
+    assert why == {"its parameters are not tuned: weak has 1 experts"}
+
+
+def test_a_model_that_cannot_be_kept_costs_no_score(files: Path) -> None:
+    """Where one merged model cannot be written the others are, all scores are there, and it is said."""
+    place = files / "out" / "merged" / "weak" / "averaging" / "2-experts" / "seed-0"
+    place.mkdir(parents=True)
+    (place / "mine.txt").write_text("not a model")
+    changes = ONE | {"methods": AVERAGING, "tune": None, "experts": [2, 3], "keep": True}
+    config = small_study(files, **changes)
+    missing = run(config)
+    assert (
+        missing is not None and "1 models are not kept" in missing.what and str(place.name) in missing.where
+    )
+    assert all(score.value is not None for score in scores_of(config.out, read_state(config.out)))
+    assert (files / "out/merged/weak/averaging/3-experts/seed-0/model.safetensors").is_file()
+
+
+def test_an_order_of_another_version_says_what_to_do(files: Path) -> None:
+    """A study of an earlier version is named, with the command that makes it anew."""
+    config = small_study(files, **ONE, methods=AVERAGING, tune=None)
+    assert run(config) is None
+    path = config.out / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 0}))
+    with pytest.raises(InputError, match="another version") as error:
+        read_state(config.out)
+    assert "study run" in error.value.hint
+
+
+def test_tuning_needs_experts_to_be_set_against(files: Path) -> None:
+    """A study that compares with no expert cannot tune: its trials would have nothing to be judged by."""
+    with pytest.raises(ConfigError, match="nothing to judge by"):
+        small_study(files, compare=["multitask"])
