@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from evals.studies.report.about import About, Failure, Origin, Tuned
+from evals.studies.report.words import several
 from evals.studies.report.write import write_report
 from evals.studies.state import State, cost_rows, read_state, scores_of
 from evals.studies.tables.tables import make_tables
@@ -48,7 +49,7 @@ def _about(state: State, scores: list[Score]) -> About:
         ),
         origins=tuple(Origin(*model) for model in state.models),
         versions=state.facts["versions"],
-        failures=tuple(Failure(f"{count} scores", why) for why, count in reasons.items()),
+        failures=tuple(Failure(several(count, "score"), why) for why, count in reasons.items()),
         finished=done == len(scores),
         scores_done=done,
         scores_total=len(scores),

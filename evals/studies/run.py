@@ -18,6 +18,7 @@ from evals.models import Model
 from evals.studies.grid import Cell, merges, tuning_cells, with_settings
 from evals.studies.members import Member
 from evals.studies.order import SCORES, TUNING, Entry, Report, Study, entries, merged
+from evals.studies.report.words import several
 from evals.studies.state import (
     counted,
     earlier_trials,
@@ -97,7 +98,8 @@ def _why_untuned(study: Study, cell: Cell, trials: Sequence[Trial]) -> str:
     there = next(len(base.experts) for base in study.config.bases if base.name == cell.base)
     if not whys and there >= cell.count:
         return "its parameters are not tuned yet"
-    return f"its parameters are not tuned: {whys[0] if whys else f'{cell.base} has {there} experts'}"
+    why = whys[0] if whys else f"{cell.base} has {several(there, 'expert')}"
+    return f"its parameters are not tuned: {why}"
 
 
 def _evaluate(study: Study, running: Running, pairs: Sequence[tuple[Model, Task]], name: str) -> Evaluation:
@@ -202,7 +204,7 @@ def _incomplete(
         return None
     return RunError(
         f"{len(reasons)} of {len(asked)} scores are missing"
-        + (f", {len(not_kept)} models are not kept" if not_kept else ""),
+        + (f", {several(len(not_kept), 'model')} not kept" if not_kept else ""),
         where="\n            ".join([*counted(reasons), *not_kept]),
         hint="the report shows the holes; what is mended is measured by the same command",
     )

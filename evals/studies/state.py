@@ -19,6 +19,7 @@ from typing import Any
 from evals.store import RecordStore
 from evals.studies.config import StudyConfig
 from evals.studies.order import SCORES, TUNING, Entry, question_of
+from evals.studies.report.words import several
 from evals.studies.tables.values import Question, Score, Subject
 from evals.studies.tuning import Trial
 from pipeline.checkpoint.files import atomic_write, read_json_object
@@ -155,7 +156,7 @@ def stores_of(config: StudyConfig) -> list[Path]:
 
 def counted(reasons: Iterable[str]) -> list[str]:
     """Each reason once, with how many scores it costs."""
-    return [f"{count} scores: {why}" for why, count in Counter(reasons).items()]
+    return [f"{several(count, 'score')}: {why}" for why, count in Counter(reasons).items()]
 
 
 def cost_rows(out: Path, state: State) -> list[dict[str, Any]]:

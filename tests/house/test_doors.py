@@ -19,7 +19,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pipeline.values": (),
     "pipeline.errors": (),
     "pipeline.machine": ("pipeline.errors",),
-    "pipeline.methods": ("pipeline.values", "pipeline.errors"),
+    "pipeline.kernels": (),
+    "pipeline.methods": ("pipeline.values", "pipeline.errors", "pipeline.kernels"),
     "pipeline.checkpoint": ("pipeline.values", "pipeline.errors"),
     "pipeline.config": ("pipeline.values", "pipeline.errors", "pipeline.methods"),
     "pipeline.plan": (
@@ -27,8 +28,8 @@ DOORS: dict[str, tuple[str, ...]] = {
         "pipeline.checkpoint.index", "pipeline.checkpoint.locate", "pipeline.checkpoint.layout",
     ),
     "pipeline.work": (
-        "pipeline.values", "pipeline.errors", "pipeline.methods", "pipeline.checkpoint", "pipeline.plan.plan",
-        "pipeline.plan.cost", "cluster.fold",
+        "pipeline.values", "pipeline.errors", "pipeline.kernels", "pipeline.methods", "pipeline.checkpoint",
+        "pipeline.plan.plan", "pipeline.plan.cost", "cluster.fold",
     ),
     "pipeline.run": (
         "pipeline.errors", "pipeline.plan", "pipeline.work", "pipeline.checkpoint", "pipeline.output",
@@ -71,10 +72,13 @@ DOORS: dict[str, tuple[str, ...]] = {
     "evals.family": ("evals", "pipeline", "cluster.contract"),
     "evals.studies": ("evals", "pipeline", "cluster.contract", "cluster.progress"),
     "evals.studies.config": (
-        "evals.studies.bases", "evals.studies.fields", "evals.studies.methods", "evals.family", "evals.strict", "evals.suites",
-        "evals.task", "pipeline",
+        "evals.studies.bases", "evals.studies.fields", "evals.studies.methods", "evals.strict",
+        "evals.suites", "evals.task", "pipeline",
     ),
-    "evals.studies.grid": ("evals.studies.bases", "evals.studies.config", "evals.studies.methods", "pipeline.errors"),
+    "evals.studies.bases": ("evals.studies.fields", "evals.family", "evals.strict", "evals.suites"),
+    "evals.studies.grid": (
+        "evals.studies.bases", "evals.studies.config", "evals.studies.methods", "pipeline.errors",
+    ),
     "evals.studies.fields": ("evals.strict", "evals.suites", "evals.task", "pipeline"),
     "evals.studies.methods": ("evals.strict", "pipeline"),
     "evals.studies.tables": ("evals.ratios", "pipeline.errors"),
@@ -100,7 +104,8 @@ CLIS = {
 FENCED = {
     "ray": ("cluster.on_ray", "cluster.ray_port", "cluster.check", "cluster.submit", "cluster.embedded"),
     "lm_eval": ("evals.harness",),
-    "torch": ("pipeline.methods", "pipeline.work", "pipeline.machine", "pipeline.training", "evals.harness",
+    "numba": ("pipeline.kernels.fused",),
+    "torch": ("pipeline.kernels.plain", "pipeline.work", "pipeline.machine", "pipeline.training", "evals.harness",
     "evals.material.smollm2"),
     "transformers": ("pipeline.training", "evals.harness", "evals.material.smollm2"),
     "gguf": ("evals.material.smollm2",),

@@ -21,7 +21,7 @@ from evals.studies.report.view import (
     reference_tasks,
     sheets,
 )
-from evals.studies.report.words import HOLE, figure, listing
+from evals.studies.report.words import HOLE, figure, listing, several
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -80,15 +80,18 @@ def lede(study: Study) -> str:
     tables = study.tables
     merges = len({one.subject for one in tables.scores if one.subject.kind == "merge"})
     seeds = len({one.subject.seed for one in tables.scores if one.subject.kind == "merge"})
-    asked = {role: sum(one.role == role for one in tables.questions) for role in ("held-in", "held-out")}
+    tasks = {
+        role: several(sum(one.role == role for one in tables.questions), f"{role} task")
+        for role in ("held-in", "held-out")
+    }
     counts = listing(tuple(map(str, study.counts)))
     sizes = listing(tuple(study.sizes))
     return (
-        f"{merges} merges of {counts or 'no'} experts by {listing(study.methods) or 'no method'}, "
-        f"{seeds} draws of experts each, "
-        f"into {len(study.bases)} bases ({listing(study.qualities)}; sizes {sizes}). "
-        f"Each is scored on {asked['held-in']} held-in tasks, over the score of the task's own expert, "
-        f"and on {asked['held-out']} held-out tasks, over that of the base it came from."
+        f"{several(merges, 'merge')} of {counts or 'no'} experts by {listing(study.methods) or 'no method'}, "
+        f"{several(seeds, 'draw')} of experts each, "
+        f"into {several(len(study.bases), 'base')} ({listing(study.qualities)}; {sizes}). "
+        f"Scores on {tasks['held-in']} are set over that of the task's own expert, "
+        f"those on {tasks['held-out']} over that of the base that a model came from."
     )
 
 

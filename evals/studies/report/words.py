@@ -61,6 +61,11 @@ def model_name(subject: Subject) -> str:
     return f"{subject.kind} ({one})" if one else subject.kind
 
 
+def several(count: int, thing: str) -> str:
+    """ "1 score", "2 scores"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def listing(names: tuple[str, ...]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)

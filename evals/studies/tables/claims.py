@@ -52,12 +52,14 @@ def finding(
     """
     figure = effect(units)
     verdict, why = judge(figure, claim.null, claim.sign)
+    if figure is not None and figure.low is None and from_scores(units):
+        why = "there is no interval: it cannot be formed in too many of the resamples"
     reasons = [why if units else lacking]
     if figure is not None and figure.low is not None and not from_scores(units):
         reasons.append(f"the scores tell of no noise of their own: the interval is over {len(units)} units")
     if left_out:
         names = ", ".join(left_out[:NAMED]) + (", ..." if len(left_out) > NAMED else "")
-        reasons.append(f"left out, as scores are missing: {len(left_out)} ({names})")
+        reasons.append(f"left out, lacking what they need: {len(left_out)} ({names})")
     return Finding(
         claim.number,
         claim.claim,

@@ -151,7 +151,7 @@ def test_merges_that_are_not_tuned_say_why(files: Path) -> None:
     config = small_study(files, bases=[one_base("weak", experts=few)], seeds=[0], methods=TUNED)
     assert run(config) is not None
     why = {one.why for one in read_state(config.out).asked if one.subject.kind == "merge"}
-    assert why == {"its parameters are not tuned: weak has 1 experts"}
+    assert why == {"its parameters are not tuned: weak has 1 expert"}
 
 
 def test_a_model_that_cannot_be_kept_costs_no_score(files: Path) -> None:
@@ -163,7 +163,9 @@ def test_a_model_that_cannot_be_kept_costs_no_score(files: Path) -> None:
     config = small_study(files, **changes)
     missing = run(config)
     assert (
-        missing is not None and "1 models are not kept" in missing.what and str(place.name) in missing.where
+        missing is not None
+        and missing.what == "0 of 27 scores are missing, 1 model not kept"
+        and str(place.name) in missing.where
     )
     assert all(score.value is not None for score in scores_of(config.out, read_state(config.out)))
     assert (files / "out/merged/weak/averaging/3-experts/seed-0/model.safetensors").is_file()

@@ -129,7 +129,7 @@ def test_gaps_are_left_out_and_named() -> None:
     gone = scores[index].subject
     scores[index] = replace(scores[index], value=None, why="lost")
     why = judged(scores)["1 Strong bases merge better"].why
-    assert f"1 ({gone.size} ties {gone.count} experts seed 2)" in why
+    assert f"left out, lacking what they need: 1 ({gone.size} ties {gone.count} experts seed 2)" in why
 
 
 @pytest.mark.parametrize(
@@ -194,3 +194,37 @@ def test_without_noise_of_their_own_units_are_resampled() -> None:
     assert found.value - found.low == pytest.approx(reach, rel=0.15)
     alone = effect([Unit("a", np.array([1.0]))])
     assert alone is not None and alone.low is None and effect([]) is None
+
+
+def test_the_strong_quality_is_named() -> None:
+    """The difference says which quality is taken from which: the order is the study file's, not ours."""
+    scores = study(as_claimed, lambda one: 1.1)
+    right = judged(scores)["1 Strong bases merge better"]
+    wrong = judged(scores, ("strong", "weak"))["1 Strong bases merge better"]
+    assert right.unit.endswith(", strong minus weak") and wrong.unit.endswith(", weak minus strong")
+    assert right.effect is not None and wrong.effect is not None
+    assert wrong.effect.value == pytest.approx(-right.effect.value)
+
+
+def test_nothing_to_keep_is_left_out_and_named() -> None:
+    """A merge of few experts that scores zero has no retention: it takes no part, and the finding says so."""
+    scores = study(as_claimed, lambda one: 1.1)
+    few = min(one.subject.count for one in scores if one.subject.kind == "merge")
+    place = ("1m", "weak", "ties", few)
+    for index, one in enumerate(scores):
+        who = one.subject
+        if (who.size, who.quality, who.method, who.count) == place and one.question.role == "held-in":
+            scores[index] = replace(one, value=0.0, items=(), stderr=None)
+    why = judged(scores)["4 Larger models tolerate more experts: weak bases"].why
+    assert "1m weak ties: nothing to keep" in why
+
+
+def test_an_interval_that_resamples_cannot_form_says_so() -> None:
+    """Scores with noise whose ratio cannot be formed in many resamples are not said to be without noise."""
+    scores = [
+        replace(one, value=0.25, items=(1.0, 0.0, 0.0, 0.0), n=4)
+        for one in study(as_claimed, lambda one: 1.1)
+    ]
+    found = judged(scores)["3 Merging improves generalisation"]
+    assert found.effect is not None and found.effect.low is None
+    assert "in too many of the resamples" in found.why
