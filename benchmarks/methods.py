@@ -1,7 +1,10 @@
 """Nanoseconds per merged element of every method's arithmetic alone: one thread, no files.
 
-    python -m benchmarks.methods [--experts 8] [--block 262144] [--blocks 8] [--only ties] [--passes 3]
-    [--stored bfloat16]
+    python -m benchmarks.methods [--form fused|plain] [--experts 8] [--block 262144] [--blocks 8]
+    [--only ties] [--passes 3] [--stored bfloat16]
+
+Two forms: compiled loops over the stored bytes, and plain torch over fp32 copies of them (whose making is not
+timed).
 
 Times are CPU time of this thread, each stage the best of some passes over a tensor of `blocks` blocks; rounds
 are settled over the whole tensor, as in a merge. Inputs are drawn around a base with standard deviation 0.02
@@ -21,8 +24,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from cluster.fold import fold
+from pipeline.kernels.contract import Block
+from pipeline.kernels.fused.block import FusedBlock, Stored
+from pipeline.kernels.plain.block import PlainBlock
 from pipeline.methods import load_method
-from pipeline.methods.contract import Block, Method, Partial, Scope, Totals
+from pipeline.methods.contract import Method, Partial, Scope, Totals
 
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("linear", {}),
@@ -49,12 +56,15 @@ def main() -> None:
     parser.add_argument("--only", default="", help="methods whose name begins so")
     parser.add_argument("--stored", default="bfloat16", help="type the inputs were stored in")
     parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--form", choices=["fused", "plain"], default="fused")
     args = parser.parse_args()
     torch.set_num_threads(1)
     capability = torch.backends.cpu.get_cpu_capability()
     print(f"torch {torch.__version__}, {capability}, {platform.machine()}, one thread; ns per merged element")
-    print(f"{args.experts} experts stored as {args.stored}, {args.blocks} blocks of {args.block}")
-    blocks = make_blocks(args.experts, args.block, args.blocks, getattr(torch, args.stored))
+    print(
+        f"{args.experts} experts stored as {args.stored}, {args.blocks} blocks of {args.block}, {args.form}"
+    )
+    blocks = make_blocks(args.experts, args.block, args.blocks, args.stored, args.form)
     for name, chosen in CASES:
         if name.startswith(args.only):
             times = best(partial(run, load_method(name), chosen, blocks), args.passes)
@@ -62,24 +72,25 @@ def main() -> None:
             print(f"{name:<16}{chosen!s:<75}{sum(times.values()):7.1f}   {stages}", flush=True)
 
 
-def make_blocks(experts: int, size: int, count: int, stored: torch.dtype) -> list[Block]:
-    """Blocks of one tensor, in fp32."""
+def make_blocks(experts: int, size: int, count: int, stored: str, form: str) -> list[Block]:
+    """Blocks of one tensor in one of the two forms."""
     generator = torch.Generator().manual_seed(0)
     base_N = torch.randn(size * count, generator=generator).mul_(0.02)
     noise_EN = torch.randn(experts, size * count, generator=generator).mul_(0.001)
-    experts_EN = noise_EN.add_(base_N).to(stored).float()
-    base_N = base_N.to(stored).float()
-    models = tuple(f"model-{e}" for e in range(experts))
-    return [
-        Block(
-            "w",
-            start,
-            base_N[start : start + size].clone(),
-            experts_EN[:, start : start + size].clone(),
-            models,
-        )
-        for start in range(0, size * count, size)
-    ]
+    models = [(noise_N + base_N).to(getattr(torch, stored)) for noise_N in noise_EN]
+    models.insert(0, base_N.to(getattr(torch, stored)))
+    names = tuple(f"model-{e}" for e in range(experts))
+    blocks: list[Block] = []
+    for start in range(0, size * count, size):
+        parts = [model_N[start : start + size] for model_N in models]
+        if form == "plain":
+            rows = torch.stack([part_N.float() for part_N in parts])
+            blocks.append(PlainBlock("w", start, names, rows[0], rows[1:]))
+            continue
+        base, *rest = (Stored(part_N.view(torch.uint8).numpy(), stored) for part_N in parts)
+        out = np.empty(parts[0].nbytes, np.uint8)
+        blocks.append(FusedBlock("w", start, size, names, "float32", base, tuple(rest), stored, out))
+    return blocks
 
 
 def run(method: Method, chosen: dict[str, Any], blocks: list[Block]) -> dict[str, float]:
@@ -87,19 +98,20 @@ def run(method: Method, chosen: dict[str, Any], blocks: list[Block]) -> dict[str
     experts = len(blocks[0].models)
     knobs = {knob.name: knob.default for knob in method.knobs} | {"weight": 1.0} | chosen
     knobs |= {k.name: (knobs[k.name],) * experts for k in method.knobs if k.scope == "model"}
-    numel = sum(block.experts_EN.shape[1] for block in blocks)
+    numel = sum(block.numel for block in blocks)
     totals: Totals = {}
     before: list[Partial] = [{} for _ in blocks]
     times = {}
     while (round_ := method.next_round(knobs, totals)) is not None:
         began = time.thread_time_ns()
-        partials = []
+        partials: list[Partial] = []
         folded: Partial = {}
         for block, earlier in zip(blocks, before, strict=True):
-            part = method.measure(round_, block, knobs, totals, earlier)
-            for name, array in part.items():
-                folded[name] = np.add(folded[name], array, out=folded[name]) if name in folded else array
-            partials.append({name: array.copy() for name, array in part.items()} if round_.scan else {})
+            part: Partial = {} if round_.scan else folded
+            method.measure(round_, block, knobs, totals, earlier, part)
+            partials.append(part)
+        if round_.scan:
+            folded = fold(*partials)
         times[round_.name] = (time.thread_time_ns() - began) / numel
         if round_.scan:
             for i, earlier in enumerate(before):

@@ -13,7 +13,7 @@ from typing import Any
 
 from cluster.fold import exclusive_scan, fold, unpack
 from pipeline.methods import load_method
-from pipeline.methods.contract import Partial, Round, Scope, Totals
+from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
 from pipeline.plan.plan import Group, MergePlan, Piece, UnitPlan
 from pipeline.staging import Staging
 from pipeline.work.orders import PieceOrder, UnitOrder
@@ -24,10 +24,13 @@ RunUnits = Callable[[Sequence[tuple[UnitPlan, UnitOrder]], str], Iterator[tuple[
 
 @dataclass
 class Settled:
-    """What is known about one group: totals, scan rounds done, and the running sums before each piece."""
+    """What is known about one group: totals, scan rounds done, the round whose partials are kept by piece,
+    and the running sums before each piece.
+    """
 
     totals: Totals = field(default_factory=dict)
     scans: tuple[Round, ...] = ()
+    kept: Round | None = None
     sums: dict[tuple[int, int], Partial] = field(default_factory=dict)
 
     def before(self, piece: Piece) -> Partial:
@@ -42,10 +45,9 @@ class _Measured:
     folded: Partial = field(default_factory=dict)
     by_piece: dict[str, Partial] = field(default_factory=dict)
 
-    def take(self, partials: Mapping[str, bytes], scan: bool) -> None:
-        """Add one unit's packed partials; only sums are kept, unless each piece's own will be asked for."""
-        for key, data in partials.items():
-            partial = unpack(data)
+    def take(self, partials: Mapping[str, Partial], scan: bool) -> None:
+        """Add one unit's partials; only sums are held, unless each piece's own will be asked for."""
+        for key, partial in partials.items():
             self.folded = fold(self.folded, partial) if self.folded else partial
             if scan:
                 self.by_piece[key] = partial
@@ -66,9 +68,17 @@ def settle_groups(plan: MergePlan, staging: Staging, run_units: RunUnits) -> dic
         }
         if not asking:
             return settled
-        measured = _measure(plan, staging, run_units, settled, asking)
+        measured = {
+            number: recalled
+            for number, round_ in asking.items()
+            if (recalled := _recall(plan, staging, method, number, settled[number], round_)) is not None
+        }
+        open_ = {number: round_ for number, round_ in asking.items() if number not in measured}
+        if open_:
+            measured |= _measure(plan, staging, run_units, settled, open_)
         for number, round_ in asking.items():
             known, group = settled[number], plan.groups[number]
+            known.kept = round_ if round_.keep else known.kept
             if round_.scan:
                 _note_sums(plan, group, known, measured[number])
                 known.scans = (*known.scans, round_)
@@ -97,15 +107,46 @@ def _measure(
             todo.append((unit, order))
             group_of[order.id] = unit.group
         else:
-            packed = {key: b64decode(data) for key, data in held["partials"].items()}
-            measured[unit.group].take(packed, asking[unit.group].scan)
+            measured[unit.group].take(_unpacked(held), asking[unit.group].scan)
     label = "/".join(sorted({round_.name for round_ in asking.values()}))
     for order_id, value in run_units(todo, f"measuring {label}"):
         text = {key: b64encode(data).decode() for key, data in value["partials"].items()}
         staging.save_partials(order_id, {**value, "partials": text})
         number = group_of[order_id]
-        measured[number].take(value["partials"], asking[number].scan)
+        partials = {key: unpack(data) for key, data in value["partials"].items()}
+        measured[number].take(partials, asking[number].scan)
     return measured
+
+
+def _recall(
+    plan: MergePlan, staging: Staging, method: Method, number: int, known: Settled, round_: Round
+) -> _Measured | None:
+    """A round of one group read off the partials that an earlier one left, one unit's at a time; None where
+    they do not tell.
+    """
+    if known.kept is None:
+        return None
+    measured = _Measured()
+    for unit in plan.units:
+        if unit.group != number:
+            continue
+        held = staging.load_partials(_order_id(unit, known.kept))
+        assert held is not None, "a round's partials stay until the merge is published"
+        for key, kept in _unpacked(held).items():
+            partial = method.recall(round_, kept, plan.groups[number].knobs, known.totals)
+            if partial is None:
+                return None
+            measured.take({key: partial}, round_.scan)
+    return measured
+
+
+def _unpacked(held: Mapping[str, Any]) -> dict[str, Partial]:
+    """The partials of a measuring unit's result as the work directory holds it."""
+    return {key: unpack(b64decode(data)) for key, data in held["partials"].items()}
+
+
+def _order_id(unit: UnitPlan, round_: Round) -> str:
+    return f"{unit.id}-{round_.name}"
 
 
 def _note_sums(plan: MergePlan, group: Group, known: Settled, measured: _Measured) -> None:
@@ -126,7 +167,7 @@ def _order(plan: MergePlan, staging: Staging, unit: UnitPlan, known: Settled, ro
         for piece in unit.pieces
     )
     return UnitOrder(
-        id=f"{unit.id}-{round_.name}",
+        id=_order_id(unit, round_),
         method=plan.config.merge_method,
         models=tuple(str(index.ref) for index in plan.experts),
         device=plan.device,

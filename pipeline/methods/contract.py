@@ -5,20 +5,20 @@ Shape legend: E experts, N elements of one block (a run of consecutive elements 
 A method sees a *block* at a time and never learns how the tensor was cut. What it must know about the whole
 tensor (or the whole model) it learns in *rounds*: every block is measured, the partials are folded by adding
 integers (exact, so the order and the cut cannot matter), and `settle` turns the sum into totals for the next
-round. This module and the method files import torch for type checking only, so that planning never loads it.
+round. The arithmetic on elements is `kernels`' (a `Block` offers the primitives); a method says what each
+expert loses and how the rest is mixed. Nothing here loads torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from pipeline.kernels.contract import Block
 
 #: One measure of a block, or the sum of many: named int64 arrays. Folding is element-wise addition.
 Partial = dict[str, NDArray[np.int64]]
@@ -74,28 +74,16 @@ class Traits:
 class Round:
     """One pass of measuring; a method's rounds have distinct names.
 
-    With `scan`, apply and later rounds also get the sum over all *earlier* blocks. A scan's measure must give
-    the same partial again under later totals.
+    scan: apply and later rounds also get the sum over all *earlier* blocks. A scan's measure must give the
+    same partial again under later totals. sample: a share of the elements will do; which ones may decide how
+    many rounds follow, never what comes out. keep: the engine keeps each piece's own partial, from which
+    `recall` may answer a later round.
     """
 
     name: str
     scan: bool = False
-
-
-@dataclass(frozen=True)
-class Block:
-    """Consecutive elements of one tensor in all models, in the compute dtype; inputs are never written to.
-
-    tensor: the tensor's name.  start: its first element's index in the tensor.
-    base_N: None where the method ignores the base.  experts_EN: one row an expert.
-    models: a stable identity of each expert (the reference as written), the key of its randomness.
-    """
-
-    tensor: str
-    start: int
-    base_N: Tensor | None
-    experts_EN: Tensor
-    models: tuple[str, ...]
+    sample: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +100,16 @@ def no_rounds(knobs: Knobs, totals: Totals) -> Round | None:
     return None
 
 
-def no_measure(round_: Round, block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Partial:
+def add(partial: Partial, name: str, counts: NDArray[np.int64]) -> None:
+    """Add counts to a partial's array of that name, in place; the first ones become it."""
+    held = partial.setdefault(name, counts)
+    if held is not counts:
+        np.add(held, counts, out=held)
+
+
+def no_measure(
+    round_: Round, block: Block, knobs: Knobs, totals: Totals, before: Partial, partial: Partial
+) -> None:
     """`measure` of a method without rounds; never called."""
     raise AssertionError(f"a method without rounds was asked to measure {round_.name}")
 
@@ -120,6 +117,11 @@ def no_measure(round_: Round, block: Block, knobs: Knobs, totals: Totals, before
 def no_settle(round_: Round, folded: Partial, knobs: Knobs, totals: Totals, scope: Scope) -> Totals:
     """`settle` of a method without rounds; never called."""
     raise AssertionError(f"a method without rounds was asked to settle {round_.name}")
+
+
+def no_recall(round_: Round, kept: Partial, knobs: Knobs, totals: Totals) -> Partial | None:
+    """`recall` of a method whose rounds must all be measured."""
+    return None
 
 
 def no_check(knobs: Knobs, tensor: str) -> None:
@@ -136,14 +138,17 @@ class Method:
     """A merge method as data and pure functions.
 
     next_round(knobs, totals)                          the next round to measure, or None when apply may run
-    measure(round, block, knobs, totals, before)       a block's partial for that round
+    measure(round, block, knobs, totals, before, partial)
+                                                       adds a block's share of that round to `partial`
+    recall(round, kept, knobs, totals)                 a piece's partial for that round, read off what it
+                                                       kept of an earlier one; None where it must be measured
     settle(round, folded, knobs, totals, scope)        new totals, given the sum of all partials
-    apply(block, knobs, totals, before)                the merged elements, shape (N,), in the compute dtype
+    apply(block, knobs, totals, before)                the merged elements, in the block's own form
     check(knobs, tensor)                               raises ConfigError for knobs that are wrong together
     scope(knobs)                                       what totals are about: each "tensor" or the "model"
     `totals` starts as {} and `before` is {} until a `scan` round has run; it then holds, per array of that
     round, the sum over the blocks that precede this one (in the tensor; in the model's tensor order under
-    model scope).
+    model scope); an array that is not there is zero.
     """
 
     name: str
@@ -151,9 +156,10 @@ class Method:
     source: str
     traits: Traits
     knobs: tuple[Knob, ...]
-    apply: Callable[[Block, Knobs, Totals, Partial], Tensor]
+    apply: Callable[[Block, Knobs, Totals, Partial], Any]
     next_round: Callable[[Knobs, Totals], Round | None] = no_rounds
-    measure: Callable[[Round, Block, Knobs, Totals, Partial], Partial] = no_measure
+    measure: Callable[[Round, Block, Knobs, Totals, Partial, Partial], None] = no_measure
+    recall: Callable[[Round, Partial, Knobs, Totals], Partial | None] = no_recall
     settle: Callable[[Round, Partial, Knobs, Totals, Scope], Totals] = no_settle
     scope: Callable[[Knobs], Literal["tensor", "model"]] = tensor_scope
     check: Callable[[Knobs, str], None] = no_check

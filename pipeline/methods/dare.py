@@ -1,8 +1,6 @@
 """DARE: drop entries of each delta at random, rescale the rest, then merge as Task Arithmetic or TIES do.
 
-Shape legend: E experts, N elements of one block.
-
-Whether an entry survives is a hash of seed, model, tensor and index (see parts.masks), so no generator is
+Whether an entry survives is a hash of seed, model, tensor and index (see kernels.keys), so no generator is
 touched and no cut matters. Rounds: L1 norms if `rescale` matches them, then the thresholds of an optional
 magnitude trim of what survived, then (dare_ties) the majority of all elected signs if `zero_sign: majority`.
 With `rescale: expectation` and no trim there are none.
@@ -10,14 +8,13 @@ With `rescale: expectation` and no trim there are none.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import Any
 
-from pipeline.methods.contract import Block, Knob, Knobs, Method, Partial, Round, Scope, Totals, Traits
-from pipeline.methods.parts import exact_sum, masks, mixing, rescaling, selection, signs, switches
-from pipeline.methods.parts.deltas import delta, scale_
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from pipeline.kernels.contract import Block, Drop, Losses
+from pipeline.kernels.keys import stream_key
+from pipeline.methods.contract import Knob, Knobs, Method, Partial, Round, Scope, Totals, Traits
+from pipeline.methods.parts import rescaling, selection, signs, switches, weighing
 
 
 def next_round_linear(knobs: Knobs, totals: Totals) -> Round | None:
@@ -32,22 +29,23 @@ def next_round_ties(knobs: Knobs, totals: Totals) -> Round | None:
     return next_round_linear(knobs, totals) or signs.next_round(knobs, totals)
 
 
-def measure(round_: Round, block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Partial:
-    """The block's exact norms, digit counts, tie counts, or balance of elected signs."""
-    import torch
-
-    sparse = _Sparse(block, knobs, totals, before)
-    if round_ == signs.MAJORITY:
-        return mixing.count_elected(block, knobs, sparse)
-    delta_N = torch.empty_like(block.experts_EN[0])
+def measure(
+    round_: Round, block: Block, knobs: Knobs, totals: Totals, before: Partial, partial: Partial
+) -> None:
+    """Add the block's exact norms, counts of magnitudes or ties, or its balance of elected signs."""
     if selection.owns(round_):
-        return selection.measure(
-            round_, lambda expert: sparse.drop(expert, delta_N), _trim_density(knobs), totals.get("trim")
-        )
-    experts = selection.slots(knobs["density"])
-    return rescaling.stack(
-        [exact_sum.norms_(delta(block, expert, delta_N), sparse.survivors(expert)) for expert in experts]
-    )
+        trim = totals.get("trim")
+        selection.measure(round_, block, _drops(block, knobs), _trim_density(knobs), trim, partial)
+    elif round_ == rescaling.NORMS:
+        rescaling.measure(block, selection.slots(knobs["density"]), _drops(block, knobs), partial)
+    else:
+        losses = _losses(block, knobs, totals, before)
+        signs.measure(block.elected_balance(losses, weighing.weights(knobs, block)), partial)
+
+
+def recall(round_: Round, kept: Partial, knobs: Knobs, totals: Totals) -> Partial | None:
+    """Tie counts of the trim, from the counts of magnitudes near the threshold."""
+    return selection.recall(kept, totals["trim"]) if round_ == selection.TIES else None
 
 
 def settle(round_: Round, folded: Partial, knobs: Knobs, totals: Totals, scope: Scope) -> Totals:
@@ -60,60 +58,55 @@ def settle(round_: Round, folded: Partial, knobs: Knobs, totals: Totals, scope: 
     return {**totals, "trim": trim}
 
 
-def apply_linear(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Tensor:
-    """base + lambda * weighted sum of the sparse deltas. Shape (N,), in the compute dtype."""
-    return mixing.add_weighted_sum(block, knobs, _Sparse(block, knobs, totals, before))
+def apply_linear(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Any:
+    """base + lambda * weighted sum of the sparse deltas."""
+    weights = weighing.weights(knobs, block)
+    losses = _losses(block, knobs, totals, before)
+    return block.weighted_sum(losses, weights, weighing.divisor(knobs, block), knobs["lambda"])
 
 
-def apply_ties(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Tensor:
-    """base + lambda * elected sum of the sparse deltas. Shape (N,), in the compute dtype."""
-    return mixing.add_elected_mean(block, knobs, _Sparse(block, knobs, totals, before), totals)
+def apply_ties(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Any:
+    """base + lambda * elected sum of the sparse deltas."""
+    return block.elected_mean(
+        _losses(block, knobs, totals, before),
+        weighing.weights(knobs, block),
+        normalize=knobs["normalize"],
+        factor=knobs["lambda"],
+        zero_sign=signs.zero_sign(totals),
+    )
 
 
 def _trim_density(knobs: Knobs) -> list[float]:
     return [knobs["trim_density"]] * len(knobs["density"])
 
 
-class _Sparse:
-    """Deltas with their random losses, the magnitude trim, and what survives scaled up: a `mixing.Sparse`."""
+def _drops(block: Block, knobs: Knobs) -> list[Losses]:
+    """The random drop of each expert whose density is below one."""
+    return [
+        Losses(Drop(stream_key(knobs["seed"], model, block.tensor), density) if density < 1 else None)
+        for model, density in zip(block.models, knobs["density"], strict=True)
+    ]
 
-    def __init__(self, block: Block, knobs: Knobs, totals: Totals, before: Partial) -> None:
-        import torch
 
-        self._block, self._knobs, self._totals, self._before = block, knobs, totals, before
-        self._scratch_N = torch.empty_like(block.experts_EN[0])
-        self._slot_of = {expert: slot for slot, expert in enumerate(selection.slots(knobs["density"]))}
-        if self._slot_of:
-            self._draws = masks.Draws(block.start, self._scratch_N.numel(), self._scratch_N.device)
+def _losses(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> list[Losses]:
+    """The drop, the trim of what survived, and the factor that makes up for the drop."""
+    losses = _drops(block, knobs)
+    if knobs["trim_density"] < 1:
+        # Every expert is trimmed, so its slot in the selection is its own number.
+        trims = [selection.trim(totals["trim"], expert, before) for expert in range(len(losses))]
+        losses = [replace(loss, trim=trim) for loss, trim in zip(losses, trims, strict=True)]
+    for slot, expert in enumerate(selection.slots(knobs["density"])):
+        losses[expert] = replace(losses[expert], factor=_factor(knobs, totals, expert, slot, block.compute))
+    return losses
 
-    def survivors(self, expert: int) -> Tensor:
-        """1 where the entry is kept, 0 where it is dropped: int32, shape (N,), valid until the next call."""
-        key = masks.stream_key(self._knobs["seed"], self._block.models[expert], self._block.tensor)
-        return self._draws.keep(key, self._knobs["density"][expert])
 
-    def drop(self, expert: int, out_N: Tensor) -> Tensor:
-        """The expert's delta, dropped entries at zero. A dropped NaN or Inf becomes NaN: it is not hidden."""
-        delta(self._block, expert, out_N)
-        if expert in self._slot_of:
-            out_N.mul_(self.survivors(expert))
-        return out_N
-
-    def __call__(self, expert: int, out_N: Tensor) -> Tensor:
-        """The expert's sparse delta."""
-        self.drop(expert, out_N)
-        if self._knobs["trim_density"] < 1:
-            # Every expert is trimmed, so its slot in the selection is its own number.
-            trim = self._totals["trim"]
-            selection.trim_(out_N, trim, expert, self._before, self._scratch_N)
-        return scale_(out_N, self._factor(expert))
-
-    def _factor(self, expert: int) -> float:
-        density, rescale = self._knobs["density"][expert], self._knobs["rescale"]
-        if expert not in self._slot_of or not rescale or density <= 0:
-            return 1.0
-        if rescale == "expectation":
-            return 1.0 / float(density)
-        return rescaling.factor(self._totals["norms"][self._slot_of[expert]], self._scratch_N.dtype)
+def _factor(knobs: Knobs, totals: Totals, expert: int, slot: int, compute: str) -> float:
+    density, rescale = knobs["density"][expert], knobs["rescale"]
+    if not rescale or density <= 0:
+        return 1.0
+    if rescale == "expectation":
+        return 1.0 / float(density)
+    return rescaling.factor(totals["norms"][slot], compute)
 
 
 def _knobs(*, ties: bool) -> tuple[Knob, ...]:
@@ -162,6 +155,7 @@ LINEAR = Method(
     apply=apply_linear,
     next_round=next_round_linear,
     measure=measure,
+    recall=recall,
     settle=settle,
     scope=switches.scope,
     notes=_NOTES,
@@ -176,6 +170,7 @@ TIES = Method(
     apply=apply_ties,
     next_round=next_round_ties,
     measure=measure,
+    recall=recall,
     settle=settle,
     scope=switches.scope,
     notes=_NOTES,

@@ -5,35 +5,20 @@ Shape legend: E experts, N elements of one block.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.methods.contract import Block, Knob, Knobs, Method, Partial, Totals, Traits
-from pipeline.methods.parts.deltas import accumulator_dtype, canonical_nan_
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from pipeline.kernels.contract import Block
+from pipeline.methods.contract import Knob, Knobs, Method, Partial, Totals, Traits
 
 
-def apply(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Tensor:
-    """sum_e w_e x_e, divided by sum_e w_e if `normalize`. Shape (N,), in the compute dtype.
+def apply(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Any:
+    """sum_e w_e x_e, divided by sum_e w_e if `normalize`.
 
     Summed in fp32 (fp64 for fp64) in expert order and rounded once, also when the compute dtype is fp16 or
     bf16.
     """
-    import torch
-
-    experts_EN = block.experts_EN
-    total_N = torch.zeros_like(experts_EN[0], dtype=accumulator_dtype(experts_EN.dtype))
-    work_N = torch.empty_like(total_N)
-    for expert_N, weight in zip(experts_EN, knobs["weight"], strict=True):
-        if experts_EN.dtype == work_N.dtype:
-            total_N.add_(torch.mul(expert_N, weight, out=work_N))
-        else:
-            total_N.add_(work_N.copy_(expert_N).mul_(weight))
-    if knobs["normalize"] and (divisor := sum(knobs["weight"])) != 1.0:
-        total_N.div_(divisor)
-    return canonical_nan_(total_N.to(experts_EN.dtype))
+    return block.average(knobs["weight"], sum(knobs["weight"]) if knobs["normalize"] else 1.0)
 
 
 def check(knobs: Knobs, tensor: str) -> None:

@@ -1,22 +1,19 @@
-"""Task Arithmetic: add the weighted sum of the experts' deltas to the base. Never drops or elects anything.
-
-Shape legend: E experts, N elements of one block.
-"""
+"""Task Arithmetic: add the weighted sum of the experts' deltas to the base. Nothing is dropped or elected."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-from pipeline.methods.contract import Block, Knob, Knobs, Method, Partial, Totals, Traits
-from pipeline.methods.parts import mixing, switches
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from pipeline.kernels.contract import Block, Losses
+from pipeline.methods.contract import Knob, Knobs, Method, Partial, Totals, Traits
+from pipeline.methods.parts import switches, weighing
 
 
-def apply(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Tensor:
-    """base + lambda * sum_e w_e (expert_e - base). Shape (N,), in the compute dtype."""
-    return mixing.add_weighted_sum(block, knobs, mixing.dense(block))
+def apply(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Any:
+    """base + lambda * sum_e w_e (expert_e - base)."""
+    weights = weighing.weights(knobs, block)
+    nothing_lost = [Losses()] * len(weights)
+    return block.weighted_sum(nothing_lost, weights, weighing.divisor(knobs, block), knobs["lambda"])
 
 
 METHOD = Method(

@@ -1,7 +1,5 @@
 """TIES: trim each expert's delta, elect a sign an entry, average the experts that agree. Never random.
 
-Shape legend: E experts, N elements of one block.
-
 Rounds: the trim's exact thresholds (see parts.selection), then L1 norms if `rescale`, then the majority of
 all elected signs if `zero_sign: majority`. With every density at one and `zero_sign: positive` there are
 none.
@@ -9,14 +7,11 @@ none.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-from pipeline.methods.contract import Block, Knob, Knobs, Method, Partial, Round, Scope, Totals, Traits
-from pipeline.methods.parts import exact_sum, mixing, rescaling, selection, signs, switches
-from pipeline.methods.parts.deltas import delta, scale_
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from pipeline.kernels.contract import Block, Losses
+from pipeline.methods.contract import Knob, Knobs, Method, Partial, Round, Scope, Totals, Traits
+from pipeline.methods.parts import rescaling, selection, signs, switches, weighing
 
 
 def next_round(knobs: Knobs, totals: Totals) -> Round | None:
@@ -29,23 +24,25 @@ def next_round(knobs: Knobs, totals: Totals) -> Round | None:
     return signs.next_round(knobs, totals)
 
 
-def measure(round_: Round, block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Partial:
-    """The block's digit counts, tie counts, exact norms, or balance of elected signs."""
-    import torch
-
-    density_E, trim = knobs["density"], totals.get("trim")
-    if round_ == signs.MAJORITY:
-        return mixing.count_elected(block, knobs, _sparse(block, knobs, totals, before))
-    delta_N = torch.empty_like(block.experts_EN[0])
+def measure(
+    round_: Round, block: Block, knobs: Knobs, totals: Totals, before: Partial, partial: Partial
+) -> None:
+    """Add the block's counts of magnitudes or ties, its exact norms, or its balance of elected signs."""
+    density_E = knobs["density"]
     if selection.owns(round_):
-        return selection.measure(round_, lambda expert: delta(block, expert, delta_N), density_E, trim)
-    assert trim is not None
-    kept_N = torch.empty_like(delta_N)
-    sums = []
-    for slot, expert in enumerate(selection.slots(density_E)):
-        selection.keep_(delta(block, expert, delta_N), trim, slot, before, kept_N)
-        sums.append(exact_sum.norms_(delta_N, kept_N))
-    return rescaling.stack(sums)
+        nothing_lost = [Losses()] * len(density_E)
+        selection.measure(round_, block, nothing_lost, density_E, totals.get("trim"), partial)
+    elif round_ == rescaling.NORMS:
+        losses = _losses(block, knobs, totals, before)
+        rescaling.measure(block, selection.slots(density_E), losses, partial)
+    else:
+        losses = _losses(block, knobs, totals, before)
+        signs.measure(block.elected_balance(losses, weighing.weights(knobs, block)), partial)
+
+
+def recall(round_: Round, kept: Partial, knobs: Knobs, totals: Totals) -> Partial | None:
+    """Tie counts, from the counts of magnitudes near the threshold."""
+    return selection.recall(kept, totals["trim"]) if round_ == selection.TIES else None
 
 
 def settle(round_: Round, folded: Partial, knobs: Knobs, totals: Totals, scope: Scope) -> Totals:
@@ -58,27 +55,25 @@ def settle(round_: Round, folded: Partial, knobs: Knobs, totals: Totals, scope: 
     return {**totals, "trim": trim}
 
 
-def apply(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Tensor:
-    """base + lambda * elected mean of the trimmed deltas. Shape (N,), in the compute dtype."""
-    return mixing.add_elected_mean(block, knobs, _sparse(block, knobs, totals, before), totals)
+def apply(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Any:
+    """base + lambda * elected mean of the trimmed deltas."""
+    return block.elected_mean(
+        _losses(block, knobs, totals, before),
+        weighing.weights(knobs, block),
+        normalize=knobs["normalize"],
+        factor=knobs["lambda"],
+        zero_sign=signs.zero_sign(totals),
+    )
 
 
-def _sparse(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> mixing.Sparse:
-    """Trimmed and rescaled deltas."""
-    import torch
-
-    scratch_N = torch.empty_like(block.experts_EN[0])
-    slot_of = {expert: slot for slot, expert in enumerate(selection.slots(knobs["density"]))}
-
-    def sparse(expert: int, out_N: Tensor) -> Tensor:
-        delta(block, expert, out_N)
-        if (slot := slot_of.get(expert)) is not None:
-            selection.trim_(out_N, totals["trim"], slot, before, scratch_N)
-            if knobs["rescale"]:
-                scale_(out_N, rescaling.factor(totals["norms"][slot], out_N.dtype))
-        return out_N
-
-    return sparse
+def _losses(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> list[Losses]:
+    """The trim of each expert, and the rescaling once norms are known."""
+    losses = [Losses()] * len(knobs["density"])
+    for slot, expert in enumerate(selection.slots(knobs["density"])):
+        norms = totals.get("norms")
+        factor = rescaling.factor(norms[slot], block.compute) if norms else 1.0
+        losses[expert] = Losses(trim=selection.trim(totals["trim"], slot, before), factor=factor)
+    return losses
 
 
 METHOD = Method(
@@ -104,6 +99,7 @@ METHOD = Method(
     apply=apply,
     next_round=next_round,
     measure=measure,
+    recall=recall,
     settle=settle,
     scope=switches.scope,
     notes=(

@@ -18,10 +18,11 @@ from pipeline.methods import load_method
 from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
 from pipeline.plan.cost import raw_bytes
 from pipeline.plan.plan import MergePlan, Piece, Source, TensorPlan
-from pipeline.work.lanes import CpuLane, make_lane, torch_dtype
+from pipeline.work.lanes import Lane, make_lane
 from pipeline.work.orders import PieceOrder
-from pipeline.work.reading import Arena, Load, load_all, requests
+from pipeline.work.reading import Arena, Bytes, Load, load_all, requests
 from pipeline.work.rounds import Walk
+from pipeline.work.torch_lanes import torch_dtype
 from pipeline.work.unit import all_equal
 
 
@@ -32,13 +33,12 @@ class _Group:
     totals: Totals = field(default_factory=dict)
     scans: tuple[Round, ...] = ()
     before: Partial = field(default_factory=dict)
-    zero: Partial = field(default_factory=dict)
 
 
 class _Merge:
     """One plan on its way: its groups, the tensors it fills, and which piece of which tensor is whose."""
 
-    def __init__(self, plan: MergePlan, lane: CpuLane) -> None:
+    def __init__(self, plan: MergePlan, lane: Lane) -> None:
         self.plan, self.lane = plan, lane
         self.method: Method = load_method(plan.config.merge_method)
         self.models = tuple(str(index.ref) for index in plan.experts)
@@ -77,11 +77,13 @@ class _Merge:
         known = self.groups[number] if number is not None else _Group()
         return Walk(self.lane, self.method, self.models, load, known.totals, known.before, known.scans)
 
-    def measure(self, load: Load, tensor: TensorPlan, round_: Round, folded: dict[int, Partial]) -> None:
-        """Add what one load says about its group."""
+    def measure(
+        self, load: Load, tensor: TensorPlan, round_: Round, folded: dict[int, Partial], *, thin: bool
+    ) -> None:
+        """Add what one load, or a share of it, says about its group."""
         number = self.group_of[tensor.spec.name]
         walk = self.walk(load, tensor)
-        partial = walk.measure(round_)
+        partial = walk.measure(round_, thin=thin)
         self.groups[number].before = walk.before
         folded[number] = fold(folded[number], partial) if number in folded else partial
 
@@ -93,8 +95,7 @@ class _Merge:
             known.totals = self.method.settle(round_, folded[number], group.knobs, known.totals, scope)
             if round_.scan:
                 known.scans = (*known.scans, round_)
-                known.zero = {**known.zero, **{name: array * 0 for name, array in folded[number].items()}}
-            known.before = known.zero
+            known.before = {}
 
     def apply(self, load: Load, tensor: TensorPlan) -> None:
         """Merge (or copy) one load into the tensor being filled."""
@@ -111,11 +112,10 @@ class _Merge:
         if spec.name in self.resident:
             walk.settle(Scope(spec.numel))
 
-        def visit(first: int, last: int, merged_N: Tensor) -> None:
-            place = out[(start + first) * size : (start + last) * size]
-            self.lane.store(merged_N, spec.dtype, place)
+        def place(first: int, last: int) -> Bytes:
+            return out[(start + first) * size : (start + last) * size]
 
-        walk.apply(visit)
+        walk.apply(place, lambda first, last: None)
         if spec.name in self.group_of:
             self.groups[self.group_of[spec.name]].before = walk.before
 
@@ -134,9 +134,11 @@ def merge_in_memory(plans: Sequence[MergePlan]) -> list[dict[str, Tensor]]:
     arena = Arena(lane.allocate)
     while any(asked := [merge.asking() for merge in merges]):
         folded: list[dict[int, Partial]] = [{} for _ in merges]
-        for number, load, tensor in _loads(merges, arena, _asking(merges, asked)):
+        sample = all(round_.sample for rounds in asked for round_ in rounds.values())
+        for number, load, tensor in _loads(merges, arena, _asking(merges, asked), sample=sample):
             round_ = asked[number][merges[number].group_of[tensor.spec.name]]
-            merges[number].measure(load, tensor, round_, folded[number])
+            thin = round_.sample and not sample
+            merges[number].measure(load, tensor, round_, folded[number], thin=thin)
         for merge, rounds, partials in zip(merges, asked, folded, strict=True):
             merge.settle(rounds, partials)
     for number, load, tensor in _loads(merges, arena, lambda number, name: name in merges[number].tensors):
@@ -150,9 +152,12 @@ def _asking(merges: Sequence[_Merge], asked: Sequence[dict[int, Round]]) -> Call
 
 
 def _loads(
-    merges: Sequence[_Merge], arena: Arena, wanted: Callable[[int, str], bool]
+    merges: Sequence[_Merge], arena: Arena, wanted: Callable[[int, str], bool], *, sample: bool = False
 ) -> Iterator[tuple[int, Load, TensorPlan]]:
-    """(number of the merge, load, tensor) in the plans' order; what several merges need is read together."""
+    """(number of the merge, load, tensor) in the plans' order; what several merges need is read together.
+
+    With `sample` only a share of every tensor is read.
+    """
     takers: dict[str, list[int]] = {}
     tensors = (tensor.spec for merge in merges for tensor in merge.plan.tensors)
     for name in dict.fromkeys(spec.name for spec in tensors if spec.numel):
@@ -162,7 +167,8 @@ def _loads(
     orders = [_union(name, [merges[number] for number in numbers]) for name, numbers in takers.items()]
     plans = [merge.plan for merge in merges]
     limit = max(raw_bytes(plan.limits, len(plan.experts), plan.device) for plan in plans)
-    for load in load_all(list(requests(orders, merges[0].lane.load_elements)), arena, limit):
+    wanted_loads = list(requests(orders, merges[0].lane.load_elements, sample=sample))
+    for load in load_all(wanted_loads, arena, limit):
         whole = load.request.order
         raw = dict(zip(whole.tensor.inputs, load.raw, strict=True))
         for number in takers[whole.tensor.spec.name]:

@@ -20,6 +20,9 @@ from pipeline.work.orders import PieceOrder
 
 Bytes = NDArray[np.uint8]
 _ALIGN = 64
+#: A sample takes this share of a run of elements, but at least so many, in pieces of this length, evenly
+#: spread.
+_SAMPLE_SHARE, _SAMPLE_LEAST, _SAMPLE_RUN = 1 / 32, 1 << 16, 1 << 12
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,32 @@ class Load:
     raw: tuple[Bytes, ...]
 
 
-def requests(orders: Sequence[PieceOrder], load_elements: int) -> Iterator[Request]:
-    """The loads of a unit in order: a resident piece is one load, a streamed one as many as it takes."""
+def requests(orders: Sequence[PieceOrder], load_elements: int, *, sample: bool = False) -> Iterator[Request]:
+    """The loads of a unit in order: a resident piece is one load, a streamed one as many as it takes.
+
+    With `sample` only a share of each piece is read.
+    """
     for order in orders:
         piece = order.piece
+        if sample:
+            yield from (Request(order, *run) for run in sample_runs(piece.start, piece.stop))
+            continue
         step = max(1, piece.numel) if piece.mode == "resident" else load_elements
         for start in range(piece.start, max(piece.stop, piece.start + 1), step):
             yield Request(order, start, min(start + step, piece.stop))
+
+
+def sample_runs(start: int, stop: int) -> list[tuple[int, int]]:
+    """Runs of elements that stand for [start, stop): a thirty-second of them, evenly spread, or all where
+    few.
+    """
+    numel = stop - start
+    wanted = max(int(numel * _SAMPLE_SHARE), _SAMPLE_LEAST)
+    count = -(-wanted // _SAMPLE_RUN)
+    if wanted >= numel or count * _SAMPLE_RUN >= numel:
+        return [(start, stop)]
+    firsts = (start + number * (numel - _SAMPLE_RUN) // (count - 1) for number in range(count))
+    return [(first, first + _SAMPLE_RUN) for first in firsts]
 
 
 class Arena:

@@ -1,7 +1,5 @@
 """Walk the tiles of one load through a method: measuring, settling, applying. Generic over methods; no files.
 
-Shape legend: E experts, N elements of a tile.
-
 Tiles are visited in canonical order, so a scan's running sum is at hand: after each tile the partials of the
 scan rounds already done are counted again and added. They are integers, so the result does not depend on
 where tiles begin.
@@ -12,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from torch import Tensor
-
 from cluster.fold import fold
-from pipeline.methods.contract import Block, Method, Partial, Round, Scope, Totals
-from pipeline.work.lanes import CpuLane
-from pipeline.work.reading import Load
+from pipeline.kernels.contract import Block
+from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
+from pipeline.work.lanes import NOWHERE, Lane
+from pipeline.work.reading import Bytes, Load, sample_runs
+
+Bounds = list[tuple[int, int]]
 
 
 @dataclass
@@ -27,7 +25,7 @@ class Walk:
     visited.
     """
 
-    lane: CpuLane
+    lane: Lane
     method: Method
     models: tuple[str, ...]
     load: Load
@@ -35,57 +33,74 @@ class Walk:
     before: Partial
     scans: tuple[Round, ...]
 
-    def tiles(self) -> Iterator[tuple[int, int, Block]]:
-        """(start, stop, block) of each tile in order, counted within the load; one is staged ahead."""
-        request = self.load.request
-        bounds = _bounds(request.stop - request.start, self.lane.tile_elements)
+    @property
+    def numel(self) -> int:
+        """Elements of the load."""
+        return self.load.request.stop - self.load.request.start
+
+    def measure(self, round_: Round, *, thin: bool = False) -> Partial:
+        """The load's partial for one round; `thin`: of a share of the load."""
+        knobs = self.load.request.order.tensor.knobs
+        partial: Partial = {}
+        runs = sample_runs(0, self.numel) if thin else [(0, self.numel)]
+        bounds = [tile for run in runs for tile in _bounds(*run, self.lane.tile_elements)]
+        for _, _, _, block in self._tiles(bounds, lambda start, stop: NOWHERE):
+            self.method.measure(round_, block, knobs, self.totals, self.before, partial)
+            self._pass(block)
+        return partial
+
+    def settle(self, scope: Scope) -> None:
+        """Run every round on this load alone: it is the whole scope."""
+        knobs = self.load.request.order.tensor.knobs
+        start, kept = self.before, Partial()
+        while (round_ := self.method.next_round(knobs, self.totals)) is not None:
+            self.before = start
+            known = self.method.recall(round_, kept, knobs, self.totals)
+            folded = self.measure(round_, thin=round_.sample) if known is None else known
+            kept = {**kept, **folded} if round_.keep else kept
+            self.totals = self.method.settle(round_, folded, knobs, self.totals, scope)
+            self.scans = (*self.scans, round_) if round_.scan else self.scans
+        self.before = start
+
+    def apply(self, room: Callable[[int, int], Bytes], done: Callable[[int, int], None]) -> None:
+        """Merge every tile into the bytes that `room(start, stop)` gives, and say so to `done`."""
+        tensor = self.load.request.order.tensor
+        for start, stop, out, block in self._tiles(_bounds(0, self.numel, self.lane.tile_elements), room):
+            merged = self.method.apply(block, tensor.knobs, self.totals, self.before)
+            self.lane.store(merged, tensor.spec.dtype, out)
+            self._pass(block)
+            done(start, stop)
+
+    def _tiles(
+        self, bounds: Bounds, room: Callable[[int, int], Bytes]
+    ) -> Iterator[tuple[int, int, Bytes, Block]]:
+        """(start, stop, place for the result, block) of each tile in order; one is staged ahead."""
         staged = self.lane.stage(self.load, *bounds[0])
         for number, (start, stop) in enumerate(bounds):
             current = staged
             if number + 1 < len(bounds):
                 staged = self.lane.stage(self.load, *bounds[number + 1])
-            yield start, stop, self.lane.block(current, self.models)
-
-    def measure(self, round_: Round) -> Partial:
-        """The load's partial for one round."""
-        knobs = self.load.request.order.tensor.knobs
-        total: Partial = {}
-        for _, _, block in self.tiles():
-            partial = self.method.measure(round_, block, knobs, self.totals, self.before)
-            for name, counts in partial.items():
-                # In place: a histogram is megabytes; copying it for every tile would outlast the counting.
-                total[name] = np.add(total[name], counts, out=total[name]) if name in total else counts
-            self._pass(block)
-        return total
-
-    def settle(self, scope: Scope) -> None:
-        """Run every round on this load alone: it is the whole scope."""
-        knobs = self.load.request.order.tensor.knobs
-        start = self.before
-        while (round_ := self.method.next_round(knobs, self.totals)) is not None:
-            self.before = start
-            folded = self.measure(round_)
-            self.totals = self.method.settle(round_, folded, knobs, self.totals, scope)
-            if round_.scan:
-                self.scans = (*self.scans, round_)
-                start = {**start, **{name: array * 0 for name, array in folded.items()}}
-        self.before = start
-
-    def apply(self, visit: Callable[[int, int, Tensor], None]) -> None:
-        """Merge every tile and hand (start, stop, merged_N) to `visit`."""
-        knobs = self.load.request.order.tensor.knobs
-        for start, stop, block in self.tiles():
-            visit(start, stop, self.method.apply(block, knobs, self.totals, self.before))
-            self._pass(block)
+            out = room(start, stop)
+            yield start, stop, out, self.lane.block(current, self.models, out)
 
     def _pass(self, block: Block) -> None:
         knobs = self.load.request.order.tensor.knobs
         for round_ in self.scans:
-            partial = self.method.measure(round_, block, knobs, self.totals, self.before)
-            self.before = {**self.before, **fold({name: self.before[name] for name in partial}, partial)}
+            partial: Partial = {}
+            self.method.measure(round_, block, knobs, self.totals, self.before, partial)
+            self.before = {**self.before, **added(self.before, partial)}
 
 
-def _bounds(numel: int, tile_elements: int) -> list[tuple[int, int]]:
-    """Tile boundaries of a load; a load of nothing is one empty tile."""
-    starts = range(0, max(numel, 1), tile_elements)
-    return [(start, min(start + tile_elements, numel)) for start in starts]
+def added(before: Partial, partial: Partial) -> Partial:
+    """The arrays of `partial` on top of what `before` has of them."""
+    return (
+        fold(partial, {name: before[name] for name in partial})
+        if partial.keys() <= before.keys()
+        else partial
+    )
+
+
+def _bounds(start: int, stop: int, tile_elements: int) -> Bounds:
+    """Tile boundaries of a run; a run of nothing is one empty tile."""
+    starts = range(start, max(stop, start + 1), tile_elements)
+    return [(first, min(first + tile_elements, stop)) for first in starts]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xxhash
 
 from cluster.fold import fold, pack
@@ -23,7 +22,7 @@ from pipeline.errors import CheckpointError
 from pipeline.methods import load_method
 from pipeline.methods.contract import Partial, Scope
 from pipeline.plan.cost import stream_bytes
-from pipeline.work.lanes import CpuLane, make_lane
+from pipeline.work.lanes import Lane, make_lane
 from pipeline.work.orders import Clock, PieceOrder, Receipt, UnitOrder
 from pipeline.work.reading import Arena, Load, load_all, requests
 from pipeline.work.rounds import Walk
@@ -35,13 +34,10 @@ _own = threading.local()
 def run_unit(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out `payload["order"]`, a UnitOrder.
 
-    Returns a merge unit's receipt, or a measuring unit's packed partials, as plain data. Torch's own threads
-    are switched off in this process: parallelism comes from units. Raises CheckpointError where inputs that
-    must be equal are not, OSError where the storage fails.
+    Returns a merge unit's receipt, or a measuring unit's packed partials, as plain data. Raises
+    CheckpointError where inputs that must be equal are not, OSError where the storage fails.
     """
     order: UnitOrder = payload["order"]
-    if torch.get_num_threads() != 1:
-        torch.set_num_threads(1)
     return _measure(order) if order.round else _merge(order)
 
 
@@ -89,7 +85,7 @@ def _measure(order: UnitOrder) -> dict[str, Any]:
     read_bytes = 0
     for load in _loads(order, lane, arena, clock):
         piece = load.request.order
-        key = piece.name if order.round.scan else "all"
+        key = piece.name if order.round.scan or order.round.keep else "all"
         walk = _walk(order, lane, load, passed)
         partial = walk.measure(order.round)
         lane.settle()
@@ -103,9 +99,9 @@ def _measure(order: UnitOrder) -> dict[str, Any]:
     }
 
 
-def _tools(device: str) -> tuple[CpuLane, Arena]:
+def _tools(device: str) -> tuple[Lane, Arena]:
     """This thread's lane and read arena, kept from unit to unit."""
-    tools: dict[str, tuple[CpuLane, Arena]] | None = getattr(_own, "tools", None)
+    tools: dict[str, tuple[Lane, Arena]] | None = getattr(_own, "tools", None)
     if tools is None:
         tools = _own.tools = {}
     if device not in tools:
@@ -114,11 +110,12 @@ def _tools(device: str) -> tuple[CpuLane, Arena]:
     return tools[device]
 
 
-def _loads(order: UnitOrder, lane: CpuLane, arena: Arena, clock: Clock) -> Iterator[Load]:
+def _loads(order: UnitOrder, lane: Lane, arena: Arena, clock: Clock) -> Iterator[Load]:
     """The unit's loads, with the seconds spent waiting for them on the clock."""
     widest = max(piece.tensor.read_bytes_per_element for piece in order.pieces)
     limit = max(order.memory_bytes, stream_bytes(widest, order.device))
-    stream = load_all(list(requests(order.pieces, lane.load_elements)), arena, limit)
+    sample = order.round is not None and order.round.sample
+    stream = load_all(list(requests(order.pieces, lane.load_elements, sample=sample)), arena, limit)
     while True:
         mark = time.perf_counter()
         load = next(stream, None)
@@ -128,7 +125,7 @@ def _loads(order: UnitOrder, lane: CpuLane, arena: Arena, clock: Clock) -> Itera
         yield load
 
 
-def _walk(order: UnitOrder, lane: CpuLane, load: Load, passed: Mapping[str, Partial]) -> Walk:
+def _walk(order: UnitOrder, lane: Lane, load: Load, passed: Mapping[str, Partial]) -> Walk:
     """A walk over one load; `passed` holds the running sums of pieces whose earlier loads are done."""
     piece: PieceOrder = load.request.order
     return Walk(

@@ -12,11 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from torch import Tensor
-
 from pipeline.checkpoint.files import OpenFiles, write_from
 from pipeline.plan.plan import TensorPlan
-from pipeline.work.lanes import CpuLane
+from pipeline.work.lanes import Lane
 from pipeline.work.orders import Clock
 from pipeline.work.reading import Bytes, Load
 from pipeline.work.rounds import Walk
@@ -27,7 +25,7 @@ class Output:
     with it.
     """
 
-    def __init__(self, directory: Path, lane: CpuLane, clock: Clock) -> None:
+    def __init__(self, directory: Path, lane: Lane, clock: Clock) -> None:
         self._directory, self._lane, self._clock = directory, lane, clock
         self._files = OpenFiles()
         self._pool = ThreadPoolExecutor(1, "write")
@@ -44,22 +42,18 @@ class Output:
         room = max(self._lane.load_elements, self._lane.tile_elements)
         filled_from = 0
 
-        def visit(start: int, stop: int, merged_N: Tensor) -> None:
+        def place(start: int, stop: int) -> Bytes:
+            return self._buffer(room * size)[(start - filled_from) * size : (stop - filled_from) * size]
+
+        def done(start: int, stop: int) -> None:
             nonlocal filled_from
-            buffer = self._buffer(room * size)
-            self._lane.store(
-                merged_N,
-                tensor.spec.dtype,
-                buffer[(start - filled_from) * size : (stop - filled_from) * size],
-            )
             if stop == end or stop + self._lane.tile_elements - filled_from > room:
                 self._lane.settle()
-                self._submit(
-                    tensor, buffer[: (stop - filled_from) * size], (first + filled_from) * size, digest
-                )
+                data = self._buffer(room * size)[: (stop - filled_from) * size]
+                self._submit(tensor, data, (first + filled_from) * size, digest)
                 filled_from = stop
 
-        walk.apply(visit)
+        walk.apply(place, done)
 
     def copy(self, load: Load, source: int, digest: Any) -> None:
         """Write one input's bytes as they are."""

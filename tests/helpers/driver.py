@@ -5,7 +5,10 @@ No files, no engine: this is what the laws are checked with, and what the engine
 Shape legend: E experts, N elements of one tensor.
 
 What an engine owes a method, in one place:
-- Rounds are asked for until `next_round` gives None; every block of the scope is measured in every round.
+- Rounds are asked for until `next_round` gives None; every block of the scope is measured in every round, in
+a `sample` round any of them.
+- What a block measured in a `keep` round is kept; where `recall` makes a later round's partial of it, it is
+the one that measuring gives.
 - Partials are folded by element-wise addition of int64 arrays, in any order.
 - After a `scan` round, each block's `before` holds for every array of that round the sum over the blocks that
 precede it in
@@ -25,7 +28,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pipeline.methods.contract import Block, Knobs, Method, Partial, Round, Scope, Totals
+from pipeline.kernels.contract import Block
+from pipeline.kernels.plain.block import PlainBlock
+from pipeline.methods.contract import Knobs, Method, Partial, Round, Scope, Totals
 
 
 @dataclass(frozen=True)
@@ -113,22 +118,41 @@ def _merge_scope(
 
 
 def _settle(
-    method: Method, blocks: Sequence[Block], knobs: Knobs, scope: Scope, dice: random.Random
+    method: Method, blocks: Sequence[PlainBlock], knobs: Knobs, scope: Scope, dice: random.Random
 ) -> tuple[Totals, list[Partial]]:
     totals: Totals = {}
     before: list[Partial] = [{} for _ in blocks]
+    kept: list[Partial] = [{} for _ in blocks]
     seen: list[Round] = []
     while (round_ := method.next_round(knobs, totals)) is not None:
         assert round_ not in seen, f"{method.name} asks for round {round_.name} twice"
         seen.append(round_)
         partials = [
-            method.measure(round_, block, knobs, totals, earlier)
+            _measured(method, round_, block, knobs, totals, earlier)
             for block, earlier in zip(blocks, before, strict=True)
         ]
+        for partial, held in zip(partials, kept, strict=True):
+            recalled = method.recall(round_, held, knobs, totals)
+            assert recalled is None or _same(recalled, partial)
+            if round_.keep:
+                held.update(partial)
         if round_.scan:
             before = _scanned(before, partials)
-        totals = method.settle(round_, _fold(dice.sample(partials, len(partials))), knobs, totals, scope)
+        chosen = dice.sample(partials, -(-len(partials) // 2) if round_.sample else len(partials))
+        totals = method.settle(round_, _fold(chosen), knobs, totals, scope)
     return totals, before
+
+
+def _measured(
+    method: Method, round_: Round, block: Block, knobs: Knobs, totals: Totals, before: Partial
+) -> Partial:
+    partial: Partial = {}
+    method.measure(round_, block, knobs, totals, before, partial)
+    return partial
+
+
+def _same(one: Partial, other: Partial) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def _fold(partials: Sequence[Partial]) -> Partial:
@@ -151,13 +175,13 @@ def _scanned(before: Sequence[Partial], partials: Sequence[Partial]) -> list[Par
     return scanned
 
 
-def _blocks(tensor: Given, models: Sequence[str] | None, cuts: Sequence[int]) -> Iterator[Block]:
+def _blocks(tensor: Given, models: Sequence[str] | None, cuts: Sequence[int]) -> Iterator[PlainBlock]:
     experts, numel = tensor.experts_EN.shape
     names = tuple(models or (f"model-{e}" for e in range(experts)))
     edges = [0, *sorted(cuts), numel]
     for start, stop in itertools.pairwise(edges):
         base_N = None if tensor.base_N is None else tensor.base_N[start:stop]
-        yield Block(tensor.name, start, base_N, tensor.experts_EN[:, start:stop], names)
+        yield PlainBlock(tensor.name, start, names, base_N, tensor.experts_EN[:, start:stop])
 
 
 def _numel(tensors: Sequence[Given]) -> int:

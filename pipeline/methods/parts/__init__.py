@@ -1,1 +1,3 @@
-"""Arithmetic that several methods share: pure functions on one block. No files, no state, torch is lazy."""
+"""What several methods share: rounds that find thresholds, norms and majorities, and their knobs. No arrays
+of weights.
+"""

@@ -1,6 +1,6 @@
 """The first half of DARE (arXiv 2311.03099): drop at random and rescale, then maybe a magnitude trim.
 
-The coin of every entry is the hash that `pipeline.methods.parts.masks` states in words, written here once
+The coin of every entry is the hash that `pipeline.kernels.keys` states in words, written here once
 more in Python integers.
 """
 

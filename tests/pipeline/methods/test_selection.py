@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from pipeline.kernels.plain.block import PlainBlock
 from pipeline.methods import load_method
 from pipeline.methods.contract import Knobs, Round, Totals
 from tests.helpers.cases import DTYPES, tensors
@@ -101,15 +104,39 @@ def test_model_scope_shares_one_threshold() -> None:
 
 
 def test_rounds_are_skipped_where_nothing_is_left_to_learn() -> None:
-    """bfloat16 needs one digit, fp32 two; equal magnitudes are counted only where some of them must go."""
+    """A sample and one count near the guess do; equals are counted only where some of them must go."""
     wide = Given("w", torch.zeros(4), torch.tensor([[1.0, 1.0 + 2**-20, 1.0 + 2**-21, 3.0]]))
-    assert rounds(resolve(TIES, 1, weight=1.0, density=0.5), wide) == ["magnitudes.0", "magnitudes.1"]
-    assert rounds(resolve(TIES, 1, weight=1.0, density=0.25), wide) == ["magnitudes.0"]
+    both = ["magnitudes.sample", "magnitudes.near"]
+    assert rounds(resolve(TIES, 1, weight=1.0, density=0.5), wide) == both
+    assert rounds(resolve(TIES, 1, weight=1.0, density=0.25), wide) == both
     (narrow,) = tensors("grid", torch.bfloat16, experts=1)
-    assert rounds(resolve(TIES, 1, weight=1.0, density=0.5), narrow) == ["magnitudes.0", "ties"]
+    assert rounds(resolve(TIES, 1, weight=1.0, density=0.5), narrow) == [*both, "ties"]
     same = Given("w", torch.zeros(4), torch.ones(1, 4))
-    assert rounds(resolve(TIES, 1, weight=1.0, density=0.5), same)[-1] == "ties"
+    assert rounds(resolve(TIES, 1, weight=1.0, density=0.5), same) == [*both, "ties"]
     assert rounds(resolve(TIES, 1, weight=1.0, density=1.0), same) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_sample_that_misleads_costs_rounds_and_nothing_else(dtype: torch.dtype) -> None:
+    """Where the sampled blocks are unlike the others the digits are counted, to the same result."""
+    generator = torch.Generator().manual_seed(3)
+    large_N = torch.randn(600, generator=generator, dtype=torch.float64).to(dtype)
+    delta_N = torch.cat([large_N * 1e-9, large_N, large_N * 1e9])
+    asked: list[str] = []
+
+    def sampled_at_the_front(round_: Round, block: PlainBlock, *given: Any) -> None:
+        asked.append(round_.name)
+        if not round_.sample or block.start == 0:
+            TIES.measure(round_, block, *given)
+        else:
+            TIES.measure(round_, replace(block, experts_EN=block.experts_EN * 0), *given)
+
+    method = replace(TIES, measure=sampled_at_the_front)
+    knobs = resolve(TIES, 1, weight=1.0, density=0.5)
+    found_N = merge_one(method, torch.zeros_like(delta_N), delta_N[None], knobs, cuts=[600, 1200])
+    threshold = delta_N.abs().sort(descending=True).values[899]
+    assert torch.equal(found_N, torch.where(delta_N.abs() >= threshold, delta_N, 0))
+    assert "magnitudes.63" in asked or "magnitudes.31" in asked
 
 
 def test_each_expert_has_its_own_threshold() -> None:

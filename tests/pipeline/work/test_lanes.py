@@ -1,4 +1,4 @@
-"""Lanes: the CPU lane is the reference; the CUDA lane gives the same from the same orders."""
+"""Lanes: torch is the reference; compiled loops and the CUDA lane give the same from the same orders."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from pipeline.plan import cost
-from pipeline.work import unit
-from pipeline.work.lanes import Copies, CpuLane, CudaLane, Staged
+from pipeline.work import lanes, unit
+from pipeline.work.lanes import CpuLane, Lane, Staged
+from pipeline.work.torch_lanes import Copies, CudaLane
 from tests.helpers.merging import SETTINGS, merge, small_tiles, tensors, weight_bytes, write_config
 from tests.helpers.models import write_family
 
@@ -44,7 +45,7 @@ def test_the_cuda_lanes_path_gives_the_cpu_lanes_bytes(
     merge(config, tmp_path / "cpu")
     made: list[CopiesOnCpu] = []
 
-    def lane(device: str) -> CpuLane:
+    def lane(device: str) -> Lane:
         made.append(CopiesOnCpu())
         found = CudaLane(made[-1])
         found.tile_elements, found.load_elements = cost.TILE_ELEMENTS["cpu"], cost.LOAD_ELEMENTS["cpu"]
@@ -54,6 +55,23 @@ def test_the_cuda_lanes_path_gives_the_cpu_lanes_bytes(
     merge(config, tmp_path / "cuda")
     assert weight_bytes(tmp_path / "cuda") == weight_bytes(tmp_path / "cpu")
     assert sum(copies.waited for copies in made) > len(made) > 0
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_without_numba_the_bytes_are_the_same(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled loops lay down what plain torch lays down, for every setting and in half precision too."""
+    for dtype in ("bfloat16", "float16", "float32"):
+        base, experts = write_family(tmp_path / dtype / "models", experts=3, dtype=dtype, hidden=24)
+        config = write_config(tmp_path / dtype / "merge.json", setting, base, experts)
+        small_tiles(monkeypatch)
+        merge(config, tmp_path / dtype / "compiled")
+        with monkeypatch.context() as patch:
+            patch.setattr(lanes, "has_fused", lambda: False)
+            patch.setattr(unit, "make_lane", lambda device: CpuLane())
+            merge(config, tmp_path / dtype / "plain")
+        assert weight_bytes(tmp_path / dtype / "plain") == weight_bytes(tmp_path / dtype / "compiled")
 
 
 @pytest.mark.gpu

@@ -1,11 +1,10 @@
 """L1 norms as exact integers, so that neither the cut nor the order of a sum can change a bit. No rounded
 sums.
 
-Shape legend: N elements of one block, R rows of a block, L limbs of an integer.
+Shape legend: N elements of one block, R rows of a block.
 
-A sum of |x| is an integer in units of 2^-1074, the smallest double. It travels as limbs of 32 bits in int64,
-which can be added 2^31 times before they overflow, and is rounded once, when the norm is wanted. NaN and Inf
-are left out: one broken entry must not rescale a whole tensor.
+Sums are integers in units of 2^-1074 (see `kernels.limbs`). NaN and Inf are left out: one broken entry must
+not rescale a whole tensor.
 
 fp32 sums are exact in fp64 as long as the numbers are not too far apart: 2^13 numbers of 24 bits fit 53 bits
 when the largest is less than 2^16 times the smallest. Rows of that length are summed by plain fp64 addition;
@@ -14,21 +13,12 @@ the few entries that are smaller are summed by exponent, as all entries of fp64 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor
 
-import numpy as np
-from numpy.typing import NDArray
+from pipeline.kernels.limbs import UNIT_EXPONENT
+from pipeline.kernels.plain.bits import indices_between, magnitude_bits_
 
-from pipeline.methods.parts.bits import indices_between, magnitude_bits_
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-LIMBS = 68  # 2^-1074 to 2^1024, with room for 2^64 summands
-_LIMB_BITS = 32
-_UNIT_EXPONENT = -1074
 _ROW = 1 << 13
 _SPAN = 53 - 24 - 13
 #: Elements summed by exponent in one go: 2^26 numbers below 2^27 stay below 2^53, where doubles are exact
@@ -42,8 +32,6 @@ def norms_(values_N: Tensor, kept_N: Tensor) -> tuple[int, int]:
 
     `kept_N` is 0 elsewhere and may have any dtype. Uses up the memory of `values_N`.
     """
-    import torch
-
     bits_N = magnitude_bits_(values_N)
     if bits_N.element_size() == 8:
         return _by_exponent(bits_N), _by_exponent(bits_N * kept_N.to(bits_N.dtype))
@@ -60,25 +48,8 @@ def norms_(values_N: Tensor, kept_N: Tensor) -> tuple[int, int]:
     return small[0] + before, small[1] + after
 
 
-def to_limbs(values: Sequence[int]) -> NDArray[np.int64]:
-    """Non-negative integers as limbs, lowest first, shape (len(values), L)."""
-    data = b"".join(value.to_bytes(LIMBS * _LIMB_BITS // 8, "little") for value in values)
-    return np.frombuffer(data, "<u4").reshape(len(values), LIMBS).astype(np.int64)
-
-
-def to_float(limbs_L: NDArray[np.int64]) -> float:
-    """The number that (added-up) limbs stand for, correctly rounded."""
-    units = sum(int(limb) << (_LIMB_BITS * i) for i, limb in enumerate(limbs_L))
-    try:
-        return units / (1 << -_UNIT_EXPONENT)
-    except OverflowError:  # a norm beyond the largest double
-        return sys.float_info.max
-
-
 def _small_sums(bits_N: Tensor, kept_N: Tensor, cut: int) -> tuple[int, int]:
     """Sums of the entries below the cut, which are then set to zero in `bits_N`."""
-    import torch
-
     small = indices_between(bits_N, 1, cut)
     if small.numel() == 0:
         return 0, 0
@@ -89,21 +60,17 @@ def _small_sums(bits_N: Tensor, kept_N: Tensor, cut: int) -> tuple[int, int]:
 
 def _by_rows(magnitude_N: Tensor, cut: int) -> int:
     """Sum of fp32 magnitudes that are zero or within the span above the cut (a bit pattern)."""
-    import torch
-
     whole = magnitude_N.numel() // _ROW * _ROW
     sums_R = magnitude_N[:whole].view(-1, _ROW).sum(1, dtype=torch.float64)
     rest = magnitude_N[whole:].sum(dtype=torch.float64)
     exponent = max(cut >> 23, 1) - 150  # of the last mantissa bit of the smallest entry
     units_R = sums_R.mul_(2.0**-exponent).long().tolist()
     units = int(sum(units_R)) + int(rest.mul_(2.0**-exponent))
-    return units << (exponent - _UNIT_EXPONENT)
+    return units << (exponent - UNIT_EXPONENT)
 
 
 def _by_exponent(bits_N: Tensor) -> int:
     """Sum of fp64 numbers given as bit patterns, without NaN and Inf: mantissa halves, added by exponent."""
-    import torch
-
     total = 0
     for start in range(0, bits_N.numel(), _CHUNK):
         bits_C = bits_N[start : start + _CHUNK]

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.methods.parts.masks import Draws, stream_key
+from pipeline.kernels.keys import stream_key
+from pipeline.kernels.plain.draws import Draws
 from tests.helpers.references.dare import survives
 
 CPU = torch.device("cpu")

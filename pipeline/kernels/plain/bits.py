@@ -1,4 +1,4 @@
-"""Magnitudes as integers: the bit patterns of |x| and where they lie in a range. No arithmetic on values.
+"""Magnitudes as integers: the bit patterns of |x|, and which of them lie in a range. No arithmetic on values.
 
 A trailing underscore, as in torch, marks a function that uses up or changes its argument.
 
@@ -7,12 +7,9 @@ Shape legend: N elements of one block.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
 
 def magnitude_bits_(values_N: Tensor) -> Tensor:
@@ -20,8 +17,6 @@ def magnitude_bits_(values_N: Tensor) -> Tensor:
 
     Finite numbers come first, then Inf, then NaN. Uses up the memory of `values_N`.
     """
-    import torch
-
     if values_N.element_size() == 8:
         return values_N.view(torch.int64).bitwise_and_((1 << 63) - 1)
     return values_N.float().view(torch.int32).bitwise_and_(0x7FFFFFFF)
@@ -32,19 +27,10 @@ def indices_between(bits_N: Tensor, low: int, high: int) -> Tensor:
 
     `bits_N` is shifted in place meanwhile, and as it was on return.
     """
-    import torch
-
     if bits_N.device.type != "cpu":
-        return ((bits_N >= low) & (bits_N < high)).nonzero().view(-1)
+        return ((bits_N >= low) & (bits_N <= high - 1)).nonzero().view(-1)
     # numpy finds few among many several times faster. Unsigned, a single comparison does for both bounds.
     unsigned = np.uint64 if bits_N.element_size() == 8 else np.uint32
     found = np.flatnonzero(bits_N.sub_(low).numpy().view(unsigned) < unsigned(high - low))
     bits_N.add_(low)
     return torch.from_numpy(found)
-
-
-def pattern_value(pattern: int, size_bytes: int) -> float:
-    """The number with this bit pattern, of 4 (fp32) or 8 bytes (fp64)."""
-    if size_bytes == 8:
-        return float(np.int64(pattern).view(np.float64))
-    return float(np.int32(pattern).view(np.float32))

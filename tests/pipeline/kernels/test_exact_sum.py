@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.methods.parts.exact_sum import norms_, to_float, to_limbs
+from pipeline.kernels.limbs import to_float, to_limbs
+from pipeline.kernels.plain.exact_sum import norms_
 from tests.helpers.cases import DTYPES
 
 UNIT = Fraction(1, 1 << 1074)

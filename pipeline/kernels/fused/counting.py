@@ -1,0 +1,169 @@
+"""What the rounds measure, as integers: digits of magnitudes, equals of a threshold, sums by exponent.
+Compiled.
+
+Shape legend: S experts that are measured, N elements of a block, T of a tile. See `mixing` for `first` and
+`start`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.kernels.fused.compiling import compiled
+from pipeline.kernels.fused.floats import as_bits
+from pipeline.kernels.fused.mixing import make_room
+from pipeline.kernels.fused.sparse import TILE, count_equal, delta, dropped, load, survivors, trim
+
+_ABSOLUTE = np.uint32(0x7FFFFFFF)
+_MANTISSA, _LEADING = np.uint32(0x7FFFFF), np.uint32(0x800000)
+_EXPONENT = np.uint32(23)
+_SIXTEEN = np.uint32(16)
+_HALF = np.uint32(0x80000000)
+_INFINITE = np.uint32(0x7F800000)
+_ZERO = np.float32(0)
+#: 24 bits of mantissa, shifted by up to 28, 2048 of them: 63 bits.
+_SPAN = np.int64(28)
+EXPONENTS = 255 + 32
+
+#: A window in plain numbers: patterns [low, low + width) in bins of 2^shift, counted from `edge` on. Width 0:
+#: none.
+WINDOW = np.dtype([("low", "u4"), ("width", "u4"), ("shift", "u4"), ("edge", "i8")])
+
+
+@compiled
+def coarse_digits(base: Any, experts: Any, numel: int, start: int, compute: int, counts_SB: Any) -> None:
+    """Count the upper 16 bits of every magnitude."""
+    room = make_room()
+    for at in range(0, numel, TILE):
+        count = min(TILE, numel - at)
+        base_T, delta_T = room.base[:count], room.delta[:count]
+        load(base.address, base.code, at, compute, base_T)
+        for s in range(experts.size):
+            dropped(experts[s], base_T, at, start + at, compute, room, delta_T)
+            for j in range(count):
+                counts_SB[s, (as_bits(delta_T[j]) & _ABSOLUTE) >> _SIXTEEN] += 1
+
+
+@compiled
+def window_digits(
+    base: Any, experts: Any, numel: int, start: int, compute: int, windows_S: Any, counts: Any, above_S: Any
+) -> None:
+    """Count every bin of each expert's window, and how many patterns lie above it."""
+    room = make_room()
+    places = np.empty(TILE, np.uint32)
+    for at in range(0, numel, TILE):
+        count = min(TILE, numel - at)
+        base_T, delta_T, places_T = room.base[:count], room.delta[:count], places[:count]
+        load(base.address, base.code, at, compute, base_T)
+        for s in range(experts.size):
+            window = windows_S[s]
+            if window.width == 0:
+                continue
+            dropped(experts[s], base_T, at, start + at, compute, room, delta_T)
+            above_S[s] += place_in(delta_T, window.low, window.width, places_T)
+            table_B = counts[window.edge : window.edge + (np.int64(window.width) >> np.int64(window.shift))]
+            count_within(places_T, window.width, window.shift, table_B)
+
+
+@compiled
+def place_in(values_T: Any, low: Any, width: Any, places_T: Any) -> int:
+    """Where each magnitude's pattern lies from `low` on (modulo 2^32); returns how many lie beyond."""
+    above = np.int32(0)
+    for j in range(places_T.size):
+        place = (as_bits(values_T[j]) & _ABSOLUTE) - low
+        places_T[j] = place
+        above += np.int32((place >= width) & (place < _HALF))
+    return int(above)
+
+
+@compiled
+def count_within(places_T: Any, width: Any, shift: Any, table_B: Any) -> None:
+    """Count the places below the width. Few are, so that runs of sixteen are looked at together."""
+    whole = places_T.size // 16 * 16
+    for at in range(0, whole, 16):
+        hits = np.int32(0)
+        for j in range(16):
+            hits += np.int32(places_T[at + j] < width)
+        if hits:
+            for j in range(16):
+                if places_T[at + j] < width:
+                    table_B[places_T[at + j] >> shift] += 1
+    for j in range(whole, places_T.size):
+        if places_T[j] < width:
+            table_B[places_T[j] >> shift] += 1
+
+
+@compiled
+def equals(base: Any, experts: Any, numel: int, start: int, compute: int, counts_S: Any) -> None:
+    """Count the magnitudes that have exactly the expert's threshold pattern."""
+    room = make_room()
+    for at in range(0, numel, TILE):
+        count = min(TILE, numel - at)
+        base_T, delta_T = room.base[:count], room.delta[:count]
+        load(base.address, base.code, at, compute, base_T)
+        for s in range(experts.size):
+            dropped(experts[s], base_T, at, start + at, compute, room, delta_T)
+            counts_S[s] += count_equal(delta_T, experts[s].pattern)
+
+
+@compiled
+def exponent_sums(base: Any, experts: Any, numel: int, start: int, compute: int, sums_S2X: Any) -> None:
+    """Add every |delta|'s mantissa to the sums of exponents, that of all deltas and that of those that stay.
+
+    Entry x of a sum counts units of the last mantissa bit of fp32 numbers with exponent x; X is 255 + 32 (see
+    `carry`).
+    """
+    room = make_room()
+    for at in range(0, numel, TILE):
+        count = min(TILE, numel - at)
+        base_T, delta_T, kept_T = room.base[:count], room.delta[:count], room.total[:count]
+        load(base.address, base.code, at, compute, base_T)
+        for s in range(experts.size):
+            delta(experts[s], base_T, at, compute, delta_T)
+            survivors(experts[s], start + at, room.bits, kept_T)
+            if experts[s].trims:
+                for j in range(count):
+                    room.up[j] = delta_T[j] * kept_T[j]
+                trim(experts[s], room.up[:count])
+                for j in range(count):
+                    kept_T[j] = np.float32(room.up[j] != _ZERO)
+            add_mantissas(delta_T, kept_T, sums_S2X[s])
+
+
+@compiled
+def add_mantissas(values_T: Any, kept_T: Any, sums_2X: Any) -> None:
+    """Add a tile: as integers of one unit where 28 binades hold them all, the few below that one by one."""
+    largest = np.uint32(0)
+    for j in range(values_T.size):
+        bits = as_bits(values_T[j]) & _ABSOLUTE
+        largest = max(largest, bits if bits < _INFINITE else np.uint32(0))
+    lowest = max(np.int64(largest >> _EXPONENT) - _SPAN, np.int64(1))
+    before, after, rare = np.int64(0), np.int64(0), np.int32(0)
+    for j in range(values_T.size):
+        bits = as_bits(values_T[j]) & _ABSOLUTE
+        bits = bits if bits < _INFINITE else np.uint32(0)
+        place = np.int64(max(bits >> _EXPONENT, np.uint32(1))) - lowest
+        mantissa = np.int64((bits & _MANTISSA) | (_LEADING if bits >= _LEADING else np.uint32(0)))
+        units = mantissa << place if place >= 0 else np.int64(0)
+        before += units
+        after += units if kept_T[j] != _ZERO else np.int64(0)
+        rare += np.int32((place < 0) & (mantissa > 0))
+    carry(before, lowest, sums_2X[0])
+    carry(after, lowest, sums_2X[1])
+    if rare:
+        for j in range(values_T.size):
+            bits = as_bits(values_T[j]) & _ABSOLUTE
+            exponent = np.int64(max(bits >> _EXPONENT, np.uint32(1)))
+            if exponent < lowest:
+                mantissa = np.int64((bits & _MANTISSA) | (_LEADING if bits >= _LEADING else np.uint32(0)))
+                sums_2X[0, exponent] += mantissa
+                sums_2X[1, exponent] += mantissa if kept_T[j] != _ZERO else np.int64(0)
+
+
+@compiled
+def carry(units: Any, exponent: Any, sums_X: Any) -> None:
+    """Add an integer of up to 63 bits in two halves, so that 2^31 of them do not overflow."""
+    sums_X[exponent] += units & np.int64(0xFFFFFFFF)
+    sums_X[exponent + 32] += units >> np.int64(32)

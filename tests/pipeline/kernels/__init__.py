@@ -1,0 +1,1 @@
+"""The primitives under the methods: against each other, and against exact arithmetic."""
