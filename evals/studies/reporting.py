@@ -8,7 +8,7 @@ from pathlib import Path
 from evals.studies.report.about import About, Failure, Origin, Tuned
 from evals.studies.report.words import several
 from evals.studies.report.write import write_report
-from evals.studies.state import State, cost_rows, read_state, scores_of
+from evals.studies.state import UNTUNED, WAITING, State, cost_rows, read_state, scores_of
 from evals.studies.tables.tables import make_tables
 from evals.studies.tables.values import Score
 
@@ -50,7 +50,7 @@ def _about(state: State, scores: list[Score]) -> About:
         origins=tuple(Origin(*model) for model in state.models),
         versions=state.facts["versions"],
         failures=tuple(Failure(several(count, "score"), why) for why, count in reasons.items()),
-        finished=done == len(scores),
+        finished=not {WAITING, UNTUNED}.intersection(reasons),
         scores_done=done,
         scores_total=len(scores),
         qualities=tuple(state.facts["qualities"]),

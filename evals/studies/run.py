@@ -20,6 +20,7 @@ from evals.studies.members import Member
 from evals.studies.order import SCORES, TUNING, Entry, Report, Study, entries, merged
 from evals.studies.report.words import several
 from evals.studies.state import (
+    UNTUNED,
     counted,
     earlier_trials,
     stores_of,
@@ -97,7 +98,7 @@ def _why_untuned(study: Study, cell: Cell, trials: Sequence[Trial]) -> str:
     whys = [one.why for one in trials if (one.base, one.method, one.count) == place and one.why]
     there = next(len(base.experts) for base in study.config.bases if base.name == cell.base)
     if not whys and there >= cell.count:
-        return "its parameters are not tuned yet"
+        return UNTUNED
     why = whys[0] if whys else f"{cell.base} has {several(there, 'expert')}"
     return f"its parameters are not tuned: {why}"
 

@@ -28,7 +28,8 @@ from pipeline.errors import InputError
 ORDER, FAILURES = "study.json", "failures.json"
 #: Version of the order's fields and meaning.
 SCHEMA = 1
-_WAITING = "not measured yet"
+#: Why a score is not there that the next run will measure.
+WAITING, UNTUNED = "not measured yet", "its parameters are not tuned yet"
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def scores_of(out: Path, state: State) -> list[Score]:
 def _score(asked: Asked, store: RecordStore, failures: Mapping[str, str]) -> Score:
     record = store.get(asked.key) if asked.key else None
     if record is None:
-        why = asked.why or failures.get(asked.key, _WAITING)
+        why = asked.why or failures.get(asked.key, WAITING)
         return Score("", asked.subject, asked.question, None, why=why)
     return Score(
         asked.key, asked.subject, asked.question, record.value, record.stderr, record.n, record.items

@@ -109,7 +109,8 @@ def lacks(cell: Summary) -> str:
         who, _, why = rest.partition(": ")
         merged = who.startswith(own)
         mine = merged or line in cell.undefined
-        things, seeds = reasons.setdefault(("" if mine else f" of {who}", why), (set(), set()))
+        brief = why.partition("; where: ")[0]  # all of it stands once in the list of reasons
+        things, seeds = reasons.setdefault(("" if mine else f" of {who}", brief), (set(), set()))
         things.add(what)
         if merged and line in cell.holes:
             seeds.add(who.removeprefix(own))

@@ -61,7 +61,8 @@ def test_a_base_that_is_not_there_leaves_the_report_whole(files: Path) -> None:
     assert parameters["weak"] == parameters["strong"] > 0 and parameters["gone"] == 0
     merged = [score for score in scores if score.subject.kind == "merge" and score.subject.base == "strong"]
     assert all(score.value is not None for score in merged)
-    assert "m/strong/nowhere" in report_study(config.out).read_text()
+    page = report_study(config.out).read_text()
+    assert "m/strong/nowhere" in page and "finished with holes" in page and "partial:" not in page
     assert (config.out / "report" / "figures" / "held-in-size.svg").is_file()
 
 

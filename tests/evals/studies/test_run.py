@@ -171,7 +171,8 @@ def test_a_stopped_study_goes_on(files: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run_study(prepare(config, Setting(), print), Running(Ending, print))
-    assert "not measured yet" in report_study(config.out).read_text()
+    page = report_study(config.out).read_text()
+    assert "not measured yet" in page and "partial:" in page
     before = [score for score in scores_of(config.out, read_state(config.out)) if score.value is not None]
     _, executor, _ = run(config)
     after = {score.id: score for score in scores_of(config.out, read_state(config.out))}

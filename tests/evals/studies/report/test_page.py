@@ -194,3 +194,10 @@ def test_same_tables_same_bytes(tables: Tables, out: Path, tmp_path: Path) -> No
     assert names == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
     for name in names:
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
+
+
+def test_a_long_reason_is_said_whole_once(tables: Tables) -> None:
+    """Notes say what is missing and why in brief; where and what to do stand once, in the list of reasons."""
+    cell = next(one for one in tables.summaries if one.subject.kind == "base")
+    hole = 'a_0 of expert a of b: model "x" is not there; where: /models/x; hint: check the path'
+    assert lacks(replace(cell, holes=(hole,))) == 'a_0 of expert a of b: model "x" is not there'
