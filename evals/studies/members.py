@@ -35,11 +35,11 @@ def members_of(config: StudyConfig, digests: Digests) -> tuple[Member, ...]:
     Hub models are downloaded. InputError: there is no base at all.
     """
     found = [member for base in config.bases for member in _of_base(config, base, digests)]
-    if all(member.model is None for member in found if member.subject.kind == "base"):
+    bases = [member for member in found if member.subject.kind == "base"]
+    if all(member.model is None for member in bases):
+        more = f"; and {len(bases) - 1} more" if len(bases) > 1 else ""
         raise InputError(
-            "no base of the study can be had",
-            where=str(config.file),
-            found="; ".join(member.why for member in found if member.subject.kind == "base"),
+            "no base of the study can be had", where=str(config.file), found=f"{bases[0].why}{more}"
         )
     return tuple(found)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from evals.content import Digests
 from evals.fanout import keys_of
 from evals.merges import plan_model
 from evals.models import Model
 from evals.setting import Setting
-from evals.store import RecordStore
 from evals.studies.config import StudyConfig
 from evals.studies.grid import Cell, merge_config_dict
 from evals.studies.members import Member, members_of
@@ -71,7 +72,7 @@ def prepare(config: StudyConfig, setting: Setting, report: Report) -> Study:
     InputError: nothing can be written where it goes, data that is not there, validation rows that are
     reported, no base that can be had.
     """
-    RecordStore(config.out / SCORES).prepare()
+    _check_place(config.out)
     files = [file for file in (config.held_in, config.held_out) if file is not None]
     suites = tuple(_located(load_suite(file), config, report) for file in files)
     digests = Digests(config.out / "digests.json")
@@ -81,6 +82,14 @@ def prepare(config: StudyConfig, setting: Setting, report: Report) -> Study:
     own = validation_suite(config.tuning)
     own = _located(own, config, report) if own is not None else None
     return replace(found, validation=validation_tasks(config.tuning, own, found.tasks, digests))
+
+
+def _check_place(out: Path) -> None:
+    """InputError: nothing can be written there. Makes nothing: a plan leaves no folder."""
+    there = next(place for place in (out, *out.parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        found = "nobody may write there" if there.is_dir() else "a file"
+        raise InputError("scores cannot be kept", where=str(there), expected="a directory", found=found)
 
 
 def _located(suite: Suite, config: StudyConfig, report: Report) -> Suite:

@@ -115,6 +115,15 @@ def test_a_place_that_cannot_be_written_is_found_first(files: Path) -> None:
     assert plan.done is None and any("cannot be kept" in note for note in plan.notes)
 
 
+def test_a_study_without_any_base_is_refused_in_one_sentence(files: Path) -> None:
+    """Where no base can be had the error gives the first reason and counts the others; nothing is made."""
+    bases = [one_base(name, model=f"m/{name}/nowhere") for name in ("weak", "strong")]
+    with pytest.raises(InputError, match="no base") as error:
+        prepare(small_study(files, bases=bases), Setting(), print)
+    assert "m/weak/nowhere" in error.value.found and error.value.found.endswith("; and 1 more")
+    assert not (files / "out").exists()
+
+
 def test_a_plan_of_a_finished_study_has_nothing_left(files: Path) -> None:
     """Scores on validation rows count too: before a run none is there, after it all that were planned."""
     config = small_study(files, **ONE, methods=TUNED)
