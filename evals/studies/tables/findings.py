@@ -215,7 +215,8 @@ def methods_alike(cells: Cells) -> Finding:
     figures, left_out = _at(cells, max(_counts(cells), default=0))
     methods = sorted({method for _, _, method in figures})
     if len(methods) < 2:
-        return finding(claim, [], None, (), [], "fewer than two methods at the largest number of experts")
+        why = "fewer than two methods at the largest number of experts"
+        return finding(claim, [], None, (), left_out, why)
     spreads: dict[tuple[str, str, str], Floats] = {}
     for size, quality in dict.fromkeys((size, quality) for size, quality, _ in figures):
         own = [figures[size, quality, method] for method in methods if (size, quality, method) in figures]

@@ -228,3 +228,13 @@ def test_an_interval_that_resamples_cannot_form_says_so() -> None:
     found = judged(scores)["3 Merging improves generalisation"]
     assert found.effect is not None and found.effect.low is None
     assert "in too many of the resamples" in found.why
+
+
+def test_methods_that_are_missing_are_named() -> None:
+    """Where scores of all methods but one are missing the finding says whose, not only that there is one."""
+    scores = [
+        replace(one, value=None, why="lost") if one.subject.method not in ("", "ties") else one
+        for one in study(as_claimed, lambda one: 1.1)
+    ]
+    why = judged(scores)["5 Methods become alike at scale"].why
+    assert "fewer than two methods" in why and "lacking what they need: " in why and "weak" in why
