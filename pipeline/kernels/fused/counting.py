@@ -1,5 +1,4 @@
 """What the rounds measure, as integers: digits of magnitudes, equals of a threshold, sums by exponent.
-Compiled.
 
 Shape legend: S experts that are measured, N elements of a block, T of a tile. See `mixing` for `first` and
 `start`.
@@ -125,10 +124,10 @@ def exponent_sums(base: Any, experts: Any, numel: int, start: int, compute: int,
             survivors(experts[s], start + at, room.bits, kept_T)
             if experts[s].trims:
                 for j in range(count):
-                    room.up[j] = delta_T[j] * kept_T[j]
-                trim(experts[s], room.up[:count])
+                    room.agreeing[j] = delta_T[j] * kept_T[j]
+                trim(experts[s], room.agreeing[:count])
                 for j in range(count):
-                    kept_T[j] = np.float32(room.up[j] != _ZERO)
+                    kept_T[j] = np.float32(room.agreeing[j] != _ZERO)
             add_mantissas(delta_T, kept_T, sums_S2X[s])
 
 

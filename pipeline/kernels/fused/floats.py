@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import carray, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from pipeline.kernels.fused.compiling import compiled
 
@@ -64,31 +64,60 @@ def _pointer(name: str, target: Any, bits: Any) -> Any:
     return _cast(name, types.uint64, types.CPointer(target), lambda b, v: b.inttoptr(v, bits.as_pointer()))
 
 
-_pointer_u16 = _pointer("_pointer_u16", types.uint16, ir.IntType(16))
+_pointer_bf16 = _pointer("_pointer_bf16", types.uint16, ir.IntType(16))
+_pointer_f16 = _pointer("_pointer_f16", types.int16, ir.IntType(16))
 _pointer_f32 = _pointer("_pointer_f32", types.float32, ir.FloatType())
 _pointer_f64 = _pointer("_pointer_f64", types.float64, ir.DoubleType())
 
 
+def single(value: Any) -> Any:
+    """A stored element as fp32. Inside loops the type says what it is: uint16 a bfloat16, int16 a float16."""
+    raise NotImplementedError("only compiled loops call this")
+
+
+@overload(single, inline="always")
+def _single(value: Any) -> Any:
+    return {types.uint16: _from_bf16, types.int16: _from_f16, types.float32: _same}.get(value, _from_f64)
+
+
+def _from_bf16(value: Any) -> Any:
+    return as_float(np.uint32(value) << _SIXTEEN)
+
+
+def _from_f16(value: Any) -> Any:
+    return _from_half(np.uint16(value))
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _from_f64(value: Any) -> Any:
+    return np.float32(value)
+
+
 @compiled
-def widen(address: int, code: int, first: int, out_T: Any) -> None:
-    """Elements [first, first + T) of the stored array at `address`, as fp32."""
-    count = out_T.size
-    if code == BF16:
-        stored = carray(_pointer_u16(np.uint64(address) + np.uint64(2 * first)), count)
-        for j in range(count):
-            out_T[j] = as_float(np.uint32(stored[j]) << _SIXTEEN)
-    elif code == F16:
-        stored = carray(_pointer_u16(np.uint64(address) + np.uint64(2 * first)), count)
-        for j in range(count):
-            out_T[j] = _from_half(stored[j])
-    elif code == F32:
-        single = carray(_pointer_f32(np.uint64(address) + np.uint64(4 * first)), count)
-        for j in range(count):
-            out_T[j] = single[j]
-    else:
-        double = carray(_pointer_f64(np.uint64(address) + np.uint64(8 * first)), count)
-        for j in range(count):
-            out_T[j] = np.float32(double[j])
+def bf16_at(address: int, first: int, count: int) -> Any:
+    """Stored bfloat16 elements [first, first + count) of the array at an address, as uint16."""
+    return carray(_pointer_bf16(np.uint64(address) + np.uint64(2 * first)), count)
+
+
+@compiled
+def f16_at(address: int, first: int, count: int) -> Any:
+    """The same of float16, as int16."""
+    return carray(_pointer_f16(np.uint64(address) + np.uint64(2 * first)), count)
+
+
+@compiled
+def f32_at(address: int, first: int, count: int) -> Any:
+    """The same of float32."""
+    return carray(_pointer_f32(np.uint64(address) + np.uint64(4 * first)), count)
+
+
+@compiled
+def f64_at(address: int, first: int, count: int) -> Any:
+    """The same of float64."""
+    return carray(_pointer_f64(np.uint64(address) + np.uint64(8 * first)), count)
 
 
 @compiled

@@ -16,21 +16,18 @@ from pipeline.kernels.fused.compiling import compiled
 from pipeline.kernels.fused.floats import narrow, quantise
 from pipeline.kernels.fused.sparse import TILE, load, scale, sparse
 
-Room = namedtuple(
-    "Room", ["base", "delta", "keep", "bits", "total", "up", "down", "up_weight", "down_weight"]
-)
+Room = namedtuple("Room", ["base", "delta", "keep", "bits", "total", "agreeing", "divisor"])
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @compiled
 def make_room() -> Any:
-    """The working memory of one call: nine tiles that stay in the first two caches."""
+    """The working memory of one call: tiles that stay in the first two caches."""
     f32 = np.float32
     return Room(
         np.empty(TILE, f32), np.empty(TILE, f32), np.empty(TILE, f32), np.empty(TILE // 2 + 1, np.uint64),
         np.empty(TILE, f32), np.empty(TILE, f32), np.empty(TILE, f32),
-        np.empty(TILE, f32), np.empty(TILE, f32),
     )  # fmt: skip
 
 
@@ -107,57 +104,63 @@ def weighted_sum(
 
 
 @compiled
-def add_sides(
-    values_T: Any, weight: Any, total_T: Any, up_T: Any, down_T: Any, upw_T: Any, downw_T: Any
-) -> None:
-    """Add a delta to the sum of all, and to the sums and weights of those that point up or down. NaN is in
-    both.
-    """
-    for j in range(total_T.size):
-        value = values_T[j]
-        total_T[j] += value
-        up_T[j] += _ZERO if value < _ZERO else value
-        down_T[j] += _ZERO if value > _ZERO else -value
-        upw_T[j] += weight if value > _ZERO else _ZERO
-        downw_T[j] += weight if value < _ZERO else _ZERO
-
-
-@compiled
 def elected_mean(
     base: Any, experts: Any, numel: int, start: int, normalize: int, factor: Any, zero_sign: int,
     compute: int, stored: int, out: Any,
 ) -> None:  # fmt: skip
     """base + factor * the elected sum of the sparse deltas, over its weights if `normalize`."""
     room = make_room()
+    deltas_ET = np.empty((experts.size, TILE), np.float32)
     for at in range(0, numel, TILE):
         count = min(TILE, numel - at)
-        base_T, delta_T, total_T = room.base[:count], room.delta[:count], room.total[:count]
-        up_T, down_T = room.up[:count], room.down[:count]
-        upw_T, downw_T = room.up_weight[:count], room.down_weight[:count]
+        base_T, total_T = room.base[:count], room.total[:count]
+        agreeing_T, divisor_T = room.agreeing[:count], room.divisor[:count]
         load(base.address, base.code, at, compute, base_T)
-        total_T[:], up_T[:], down_T[:], upw_T[:], downw_T[:] = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
+        total_T[:], agreeing_T[:], divisor_T[:] = _ZERO, _ZERO, _ZERO
         for e in range(experts.size):
-            sparse(experts[e], base_T, at, start + at, compute, room, delta_T)
-            add_sides(delta_T, experts[e].weight, total_T, up_T, down_T, upw_T, downw_T)
+            sparse(experts[e], base_T, at, start + at, compute, room, deltas_ET[e, :count])
+            add(deltas_ET[e, :count], total_T)
         quantise(total_T, compute)
-        elect(total_T, up_T, down_T, upw_T, downw_T, zero_sign)
-        quantise(up_T, compute)
+        elect(total_T, zero_sign)
+        for e in range(experts.size):
+            if normalize:
+                agree_weighted(deltas_ET[e, :count], total_T, experts[e].weight, agreeing_T, divisor_T)
+            else:
+                agree(deltas_ET[e, :count], total_T, agreeing_T)
+        quantise(agreeing_T, compute)
+        for j in range(count):
+            agreeing_T[j] *= total_T[j]
         if normalize:
-            quantise(upw_T, compute)
+            quantise(divisor_T, compute)
             for j in range(count):
-                up_T[j] /= _ONE if upw_T[j] == _ZERO else upw_T[j]
-            quantise(up_T, compute)
-        finish(up_T, base_T, factor, compute, stored, at, out)
+                agreeing_T[j] /= _ONE if divisor_T[j] == _ZERO else divisor_T[j]
+            quantise(agreeing_T, compute)
+        finish(agreeing_T, base_T, factor, compute, stored, at, out)
 
 
 @compiled
-def elect(total_T: Any, up_T: Any, down_T: Any, upw_T: Any, downw_T: Any, zero_sign: int) -> None:
-    """Put the elected side into `up` and its weights into `up_weight`. A NaN sum elects the side below."""
+def elect(total_T: Any, zero_sign: int) -> None:
+    """+1 or -1 for each sum, in its place. A NaN sum elects -1."""
     least = _ZERO if zero_sign > 0 else np.float32(1e-45)
     for j in range(total_T.size):
-        above = total_T[j] >= least
-        up_T[j] = up_T[j] if above else -down_T[j]
-        upw_T[j] = upw_T[j] if above else downw_T[j]
+        total_T[j] = _ONE if total_T[j] >= least else -_ONE
+
+
+@compiled
+def agree(delta_T: Any, sign_T: Any, agreeing_T: Any) -> None:
+    """Add what points along the sign. A NaN always does."""
+    for j in range(agreeing_T.size):
+        along = delta_T[j] * sign_T[j]
+        agreeing_T[j] += _ZERO if along < _ZERO else along
+
+
+@compiled
+def agree_weighted(delta_T: Any, sign_T: Any, weight: Any, agreeing_T: Any, divisor_T: Any) -> None:
+    """The same, and the weights of those that do."""
+    for j in range(agreeing_T.size):
+        along = delta_T[j] * sign_T[j]
+        agreeing_T[j] += _ZERO if along < _ZERO else along
+        divisor_T[j] += weight if along > _ZERO else _ZERO
 
 
 @compiled

@@ -1,8 +1,8 @@
-"""One expert's sparse delta, a tile at a time: subtract, drop, trim, scale. Compiled loops; nothing is
-allocated.
+"""One expert's sparse delta, a tile at a time: subtract, drop, trim, scale. Compiled; nothing is allocated.
 
-Shape legend: T elements of one tile, small enough to stay in a core's first cache. Each step is a loop of its
-own over the tile, because that is what the compiler turns into vector instructions.
+Shape legend: T elements of one tile, small enough to stay in a core's first cache.
+
+Loops are small and touch few arrays, because that is what the compiler turns into vector instructions.
 """
 
 from __future__ import annotations
@@ -12,9 +12,20 @@ from typing import Any
 import numpy as np
 
 from pipeline.kernels.fused.compiling import compiled
-from pipeline.kernels.fused.floats import as_bits, quantise, widen
+from pipeline.kernels.fused.floats import (
+    BF16,
+    F16,
+    F32,
+    as_bits,
+    bf16_at,
+    f16_at,
+    f32_at,
+    f64_at,
+    quantise,
+    single,
+)
 
-TILE = 2048
+TILE = 1024
 
 #: What a loop knows of one expert; `contract.Losses` and its weight in plain numbers.
 #: equal: how many entries equal to the threshold stay, counted down; seen: how many there were, counted up.
@@ -36,8 +47,47 @@ _ONE, _ZERO = np.float32(1), np.float32(0)
 @compiled
 def load(address: int, code: int, first: int, compute: int, out_T: Any) -> None:
     """Stored elements from `first` on, in the compute type."""
-    widen(address, code, first, out_T)
+    count = out_T.size
+    if code == BF16:
+        _copy(bf16_at(address, first, count), out_T)
+    elif code == F16:
+        _copy(f16_at(address, first, count), out_T)
+    elif code == F32:
+        _copy(f32_at(address, first, count), out_T)
+    else:
+        _copy(f64_at(address, first, count), out_T)
     quantise(out_T, compute)
+
+
+@compiled
+def _copy(stored_T: Any, out_T: Any) -> None:
+    for j in range(out_T.size):
+        out_T[j] = single(stored_T[j])
+
+
+@compiled
+def delta(expert: Any, base_T: Any, first: int, compute: int, out_T: Any) -> None:
+    """Expert minus base, rounded."""
+    code, count = expert.code, out_T.size
+    if compute != F32:
+        load(expert.address, code, first, compute, out_T)
+        for j in range(count):
+            out_T[j] -= base_T[j]
+        quantise(out_T, compute)
+    elif code == BF16:
+        _subtract(bf16_at(expert.address, first, count), base_T, out_T)
+    elif code == F16:
+        _subtract(f16_at(expert.address, first, count), base_T, out_T)
+    elif code == F32:
+        _subtract(f32_at(expert.address, first, count), base_T, out_T)
+    else:
+        _subtract(f64_at(expert.address, first, count), base_T, out_T)
+
+
+@compiled
+def _subtract(stored_T: Any, base_T: Any, out_T: Any) -> None:
+    for j in range(out_T.size):
+        out_T[j] = single(stored_T[j]) - base_T[j]
 
 
 @compiled
@@ -47,15 +97,6 @@ def scale(values_T: Any, factor: Any, compute: int) -> None:
         for j in range(values_T.size):
             values_T[j] *= factor
         quantise(values_T, compute)
-
-
-@compiled
-def delta(expert: Any, base_T: Any, first: int, compute: int, out_T: Any) -> None:
-    """Expert minus base, rounded."""
-    load(expert.address, expert.code, first, compute, out_T)
-    for j in range(out_T.size):
-        out_T[j] -= base_T[j]
-    quantise(out_T, compute)
 
 
 @compiled
@@ -72,18 +113,15 @@ def draw(key: Any, start: int, bits_P: Any) -> None:
 @compiled
 def survivors(expert: Any, start: int, bits_P: Any, keep_T: Any) -> None:
     """1.0 where the entry survives the random drop, 0.0 elsewhere; `start` counts within the tensor."""
-    if not expert.drops:
+    below = expert.draw_below
+    if not expert.drops or below > np.int64(0x7FFFFFFF):
         keep_T[:] = _ONE
         return
     draw(expert.key, start, bits_P)
-    halves = bits_P.view(np.int32)
-    odd, below = start % 2, expert.draw_below
-    if below > np.int64(0x7FFFFFFF):
-        keep_T[:] = _ONE
-        return
+    halves = bits_P.view(np.int32)[start % 2 :]
     limit = np.int32(below)
     for j in range(keep_T.size):
-        keep_T[j] = _ONE if halves[odd + j] < limit else _ZERO
+        keep_T[j] = _ONE if halves[j] < limit else _ZERO
 
 
 @compiled
@@ -109,21 +147,20 @@ def count_equal(values_T: Any, pattern: Any) -> int:
 @compiled
 def trim(expert: Any, values_T: Any) -> None:
     """Zero what lies below the threshold; of the entries equal to it the first `expert.equal` stay."""
-    pattern = expert.pattern
-    count = count_equal(values_T, pattern)
-    expert.seen += count
-    left = expert.equal
-    expert.equal = max(0, left - count)
-    if 0 < left < count:
-        for j in range(values_T.size):
-            bits = as_bits(values_T[j]) & _ABSOLUTE
-            stays = bits > pattern or (bits == pattern and left > 0)
-            left -= bits == pattern
-            values_T[j] *= _ONE if stays else _ZERO
-        return
+    pattern, left = expert.pattern, expert.equal
     least = pattern if left else pattern + np.uint32(1)
+    count = np.int32(0)
     for j in range(values_T.size):
-        values_T[j] *= _ONE if (as_bits(values_T[j]) & _ABSOLUTE) >= least else _ZERO
+        bits = as_bits(values_T[j]) & _ABSOLUTE
+        count += np.int32(bits == pattern)
+        values_T[j] *= _ONE if bits >= least else _ZERO
+    expert.seen += count
+    expert.equal = max(0, left - count)
+    if 0 < left < count:  # once a tensor: this tile holds the last one that stays
+        for j in range(values_T.size):
+            if (as_bits(values_T[j]) & _ABSOLUTE) == pattern:
+                values_T[j] *= _ONE if left > 0 else _ZERO
+                left -= 1
 
 
 @compiled
