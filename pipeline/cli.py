@@ -24,7 +24,7 @@ _MEMORY_HELP = "Memory all workers on this machine may use together [default: ha
     epilog="Example:  mergescale merge configs/merge/ties.yaml merged/ties --workers 2 --memory 4GiB"
 )
 @click.argument("config")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out")
 @executor_options
 @device_option("Where the arithmetic runs.")
 @click.option("--memory", metavar="SIZE", help=_MEMORY_HELP)
@@ -38,34 +38,38 @@ _MEMORY_HELP = "Memory all workers on this machine may use together [default: ha
 @click.option(
     "--progress/--no-progress", default=True, show_default=True, help="Live line with bytes and time left."
 )
-def merge(config: str, out: Path, dry_run: bool, **options: Any) -> None:
+def merge(config: str, out: str, dry_run: bool, **options: Any) -> None:
     """Merge the models that CONFIG names into a new model at OUT.
 
     CONFIG is a mergekit YAML or JSON file. OUT appears when it is complete; an interrupted merge is resumed
-    by the same command.
+    by the same command. OUT may be discard:DIR: everything is read, merged and digested, no weights are
+    written, and DIR holds the record; models may be synthetic:64b/base, synthetic:64b/expert0 and so on.
     """
     from pipeline.machine import cores
-    from pipeline.output import absolute, check_output
+    from pipeline.output import absolute, check_output, destination
+    from pipeline.plan.build import discarding
     from pipeline.plan.estimate import size_text
     from pipeline.run import run_merge
     from pipeline.staging import clear_leftovers
 
+    place, discard = destination(out)
     plan = _plan(config, **options)
-    done = check_output(plan, absolute(out), options["fresh"])
+    plan = discarding(plan) if discard else plan
+    done = check_output(plan, absolute(place), options["fresh"])
     if dry_run:
         _print_plan(plan, as_json=False)
         return
     if done is not None:
-        clear_leftovers(absolute(out))
+        clear_leftovers(absolute(place))
         say(f"{out}: this merge is done already; nothing to do")
-        click.echo(str(out))
+        click.echo(str(place))
         return
     here = options["workers"] or (1 if plan.device == "cuda" else cores())
     chosen = start_executor(options["executor"], options["address"], options["workers"], here=here)
     with chosen as executor:
         manifest = run_merge(
             plan,
-            out,
+            place,
             executor,
             fresh=options["fresh"],
             show_progress=options["progress"],
@@ -74,9 +78,9 @@ def merge(config: str, out: Path, dry_run: bool, **options: Any) -> None:
     say(
         f"{out}: {len(plan.tensors)} tensors, {size_text(plan.cost.write_bytes)}, "
         f"{plan.config.merge_method} of {len(plan.experts)} models in {timing['seconds']:.1f} s "
-        f"on {timing['executor']} x {timing['workers']}"
+        f"on {timing['executor']} x {timing['workers']}{', weights discarded' if discard else ''}"
     )
-    click.echo(str(out))
+    click.echo(str(place))
 
 
 @click.command(epilog="Example:  mergescale plan configs/merge/ties.yaml --cluster nodes=8,gpus=8,disk=5GBps")

@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.checkpoint.commit import check_replaceable
 from pipeline.checkpoint.files import free_bytes
-from pipeline.checkpoint.manifest import MANIFEST_NAME, InputFile, Manifest, read_manifest
+from pipeline.checkpoint.manifest import MANIFEST_NAME, InputFile, Manifest, read_manifest, record_name
 from pipeline.errors import OutputError
 from pipeline.plan.plan import MergePlan
 
@@ -25,8 +25,15 @@ LEDGER_NAME = "receipts.jsonl"
 PLAN_NAME = "plan.json"
 #: All that a work directory of ours can hold; anything else in it makes it somebody else's.
 _WORK_NAMES = (PLAN_NAME, LEDGER_NAME, "partials", "model-*", ".*.tmp", "*.tmp")
+_DISCARD = "discard:"
 _ELSEWHERE = "give another output directory"
 _START_OVER = "give another output directory, or --fresh to start over"
+
+
+def destination(text: str | Path) -> tuple[Path, bool]:
+    """Where OUT is, and whether `discard:` before it says that merged weights are digested and dropped."""
+    found = str(text)
+    return Path(found.removeprefix(_DISCARD)), found.startswith(_DISCARD)
 
 
 def absolute(out: str | Path) -> Path:
@@ -51,12 +58,13 @@ def check_output(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
     _below_a_directory(out)
     _apart_from_inputs(plan, out)
     check_work_directory(out)
-    if not fresh and (out / MANIFEST_NAME).is_file() and not out.is_symlink():
+    if not fresh and record_name(out) is not None and not out.is_symlink():
         return _same_merge(plan, out)
     check_replaceable(out, replace=fresh)
     if not fresh:
         _same_plan(plan, work_directory(out))
-    _enough_room(plan, out)
+    if not plan.discard:
+        _enough_room(plan, out)
     return None
 
 
@@ -134,7 +142,7 @@ def _apart_from_inputs(plan: MergePlan, out: Path) -> None:
 
 def _same_merge(plan: MergePlan, out: Path) -> Manifest:
     """The manifest at `out`, which must be that of this very merge of these very files."""
-    manifest = read_manifest(out)
+    manifest = read_manifest(out, record_name(out) or MANIFEST_NAME)
     if manifest.fingerprint != plan.fingerprint:
         raise OutputError(
             "the output directory holds the result of another merge",

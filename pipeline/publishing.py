@@ -12,7 +12,15 @@ from cluster.contract import Executor
 from pipeline.checkpoint.companions import Companion, model_card, plan_companions, write_companions
 from pipeline.checkpoint.files import atomic_write
 from pipeline.checkpoint.layout import INDEX_NAME, index_json
-from pipeline.checkpoint.manifest import Manifest, make_manifest, write_manifest
+from pipeline.checkpoint.manifest import (
+    DISCARDED_NAME,
+    Manifest,
+    OutputFile,
+    make_manifest,
+    model_digest,
+    weights_digest,
+    write_manifest,
+)
 from pipeline.config.load import to_dict
 from pipeline.methods import load_method
 from pipeline.plan.plan import MergePlan
@@ -45,23 +53,29 @@ def furnish(
     )
     atomic_write(directory / "README.md", card.encode())
     manifest = make_manifest(
-        directory,
-        fingerprint=plan.fingerprint,
-        config=config,
-        inputs=[_input(plan, index) for index in range(len(plan.indexes))],
-        weight_digests=dict(digests),
-        libraries=_libraries(),
-        timings={
-            "seconds": round(elapsed_s, 3),
-            "executor": executor.name,
-            "workers": executor.workers,
-            "device": plan.device,
-            "units": [
-                {"id": unit_id, **_brief(receipt)} for unit_id, receipt in sorted(staging.ledger.done.items())
-            ],
-        },
+        directory, weight_digests=dict(digests), **_facts(plan, staging, executor, elapsed_s)
     )
     write_manifest(directory, manifest)
+    return manifest
+
+
+def note_discarded(
+    plan: MergePlan, staging: Staging, digests: Mapping[str, str], executor: Executor, elapsed_s: float
+) -> Manifest:
+    """The record of a merge whose weights were dropped: what `furnish` would note, and no model beside it.
+
+    The digest of a file is that of the list of its pieces, each with its own, so it depends on the cut.
+    """
+    outputs = tuple(OutputFile(shard.name, shard.size_bytes, digests[shard.name]) for shard in plan.shards)
+    facts = _facts(plan, staging, executor, elapsed_s)
+    manifest = Manifest(
+        version=facts["libraries"]["mergescale"],
+        outputs=outputs,
+        weights_digest=weights_digest(outputs),
+        model_digest=model_digest(outputs),
+        **{**facts, "inputs": tuple(facts["inputs"])},
+    )
+    write_manifest(staging.model, manifest, DISCARDED_NAME)
     return manifest
 
 
@@ -77,6 +91,25 @@ def _out_dtype(plan: MergePlan) -> str | None:
         if tensor.action == "merge":
             weight[tensor.spec.dtype.name] = weight.get(tensor.spec.dtype.name, 0) + tensor.spec.size_bytes
     return max(weight, key=lambda name: weight[name]) if weight else None
+
+
+def _facts(plan: MergePlan, staging: Staging, executor: Executor, elapsed_s: float) -> dict[str, Any]:
+    """All that is noted of a merge beside its files."""
+    return {
+        "fingerprint": plan.fingerprint,
+        "config": to_dict(plan.config),
+        "inputs": [_input(plan, index) for index in range(len(plan.indexes))],
+        "libraries": _libraries(),
+        "timings": {
+            "seconds": round(elapsed_s, 3),
+            "executor": executor.name,
+            "workers": executor.workers,
+            "device": plan.device,
+            "units": [
+                {"id": unit_id, **_brief(receipt)} for unit_id, receipt in sorted(staging.ledger.done.items())
+            ],
+        },
+    }
 
 
 def _input(plan: MergePlan, number: int) -> dict[str, Any]:

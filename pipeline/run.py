@@ -16,6 +16,7 @@ from typing import Any
 from cluster.contract import Executor, Outcome, Resources, Unit
 from cluster.progress import Progress
 from pipeline.checkpoint.commit import publish
+from pipeline.checkpoint.files import digest_bytes
 from pipeline.checkpoint.hub import fetch_weights
 from pipeline.checkpoint.manifest import Manifest
 from pipeline.errors import MergescaleError, UnitError
@@ -23,7 +24,7 @@ from pipeline.measuring import Settled, settle_groups
 from pipeline.output import absolute, check_output
 from pipeline.plan.cost import INTERPRETER_BYTES, raw_bytes
 from pipeline.plan.plan import MergePlan, UnitPlan
-from pipeline.publishing import furnish
+from pipeline.publishing import furnish, note_discarded
 from pipeline.staging import Staging, clear_leftovers, explain
 from pipeline.work.entry import run_unit
 from pipeline.work.orders import PieceOrder, UnitOrder
@@ -66,7 +67,8 @@ def run_merge(
         settled = settle_groups(plan, staging, run.measure)
         run.merge(settled)
         digests = run.seal()
-        manifest = furnish(plan, staging, digests, executor, perf_counter() - began)
+        finish = note_discarded if plan.discard else furnish
+        manifest = finish(plan, staging, digests, executor, perf_counter() - began)
         publish(staging.model, out, replace=fresh)
         staging.discard()
     except OSError as error:
@@ -113,8 +115,13 @@ class _Run:
             self.staging.ledger.append(outcome.unit_id, {**outcome.value, "worker": outcome.worker})
 
     def seal(self) -> dict[str, str]:
-        """Digest of every weight file, read back from the disk and checked against the receipts."""
+        """Digest of every weight file, read back from the disk and checked against the receipts.
+
+        Where nothing was written: digest of the list of its pieces and their digests.
+        """
         pieces = self._pieces_by_file()
+        if self.plan.discard:
+            return {name: digest_bytes(repr(found).encode()) for name, found in pieces.items()}
         units = (
             Unit(
                 f"seal-{shard.name}",
@@ -146,7 +153,7 @@ class _Run:
             method=self.plan.config.merge_method,
             models=tuple(str(index.ref) for index in self.plan.experts),
             device=self.plan.device,
-            directory=str(self.staging.model.absolute()),
+            directory="" if self.plan.discard else str(self.staging.model.absolute()),
             memory_bytes=self.raw_bytes,
             pieces=pieces,
             scans=settled.scans if settled else (),
@@ -175,6 +182,8 @@ class _Run:
         """Units of an earlier run whose bytes on disk still have the digests their receipts name."""
         receipts = self.staging.ledger.done
         held = {unit.id: unit for unit in self.plan.units if unit.id in receipts}
+        if self.plan.discard:
+            return set(held)
         units = (
             Unit(f"check-{unit.id}", intact, {"pieces": self._laid_down(unit, receipts[unit.id]["digests"])})
             for unit in held.values()

@@ -64,7 +64,7 @@ class Staging:
         self.model.mkdir(exist_ok=True)
         described = {**self.plan.summary(), "input_files": input_records(self.plan)}
         atomic_write(self.root / PLAN_NAME, json.dumps(described, indent=1).encode())
-        for shard in self.plan.shards:
+        for shard in () if self.plan.discard else self.plan.shards:
             path = self.model / shard.name
             if not path.exists() or path.stat().st_size != shard.size_bytes:
                 create_sized(path, shard.size_bytes, shard.header)

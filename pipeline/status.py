@@ -6,19 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from cluster.ledger import is_held, read_ledger
-from pipeline.checkpoint.manifest import MANIFEST_NAME, read_manifest
+from pipeline.checkpoint.manifest import MANIFEST_NAME, read_manifest, record_name
 from pipeline.errors import InputError
 from pipeline.output import LEDGER_NAME, absolute, read_plan_file, work_directory
 
 
 def merge_status(out: Path) -> dict[str, Any]:
-    """State of the merge into `out` as plain data: "complete", "running", "interrupted" or "absent".
+    """State of the merge into `out` as plain data: "complete" (perhaps "complete, weights discarded"),
+    "running", "interrupted" or "absent".
 
     Raises InputError when something that is not ours lies there.
     """
     work = work_directory(absolute(out))
     plan = read_plan_file(work)
-    manifest = read_manifest(out) if (out / MANIFEST_NAME).is_file() else None
+    name = record_name(out)
+    manifest = read_manifest(out, name) if name is not None else None
     if plan is not None and (manifest is None or manifest.fingerprint != plan["fingerprint"]):
         receipts = read_ledger(work / LEDGER_NAME)
         merged = [receipt for receipt in receipts.values() if "digests" in receipt]
@@ -35,7 +37,7 @@ def merge_status(out: Path) -> dict[str, Any]:
         }
     if manifest is not None:
         return {
-            "state": "complete",
+            "state": "complete" if name == MANIFEST_NAME else "complete, weights discarded",
             "out": str(out),
             "method": manifest.config["merge_method"],
             "fingerprint": manifest.fingerprint,

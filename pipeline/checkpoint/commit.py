@@ -13,7 +13,14 @@ from pathlib import Path
 
 from pipeline.checkpoint.files import digest_file, sync_directory, sync_file
 from pipeline.checkpoint.index import read_directory
-from pipeline.checkpoint.manifest import MANIFEST_NAME, Manifest, OutputFile, model_files, read_manifest
+from pipeline.checkpoint.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    OutputFile,
+    model_files,
+    read_manifest,
+    record_name,
+)
 from pipeline.errors import CheckpointError, OutputError, VerifyError
 from pipeline.values import ModelRef
 
@@ -28,7 +35,7 @@ def publish(staging: Path, final: Path, *, replace: bool = False) -> None:
     A crash in between leaves both whole; the same call finishes. Raises OutputError for anything else there.
     """
     staging, final = Path(os.path.abspath(staging)), Path(os.path.abspath(final))
-    if not (staging / MANIFEST_NAME).is_file():
+    if record_name(staging) is None:
         raise ValueError(f"{staging} has no manifest: it is not complete")
     check_replaceable(final, replace=replace)
     _remove_leftovers(staging)
@@ -63,7 +70,7 @@ def check_replaceable(final: Path, *, replace: bool) -> None:
         return
     found = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     if not replace:
-        ours = MANIFEST_NAME in names
+        ours = record_name(final) is not None
         raise OutputError(
             "the output directory holds a model already" if ours else "the output directory is not empty",
             where=str(final),
@@ -72,7 +79,7 @@ def check_replaceable(final: Path, *, replace: bool) -> None:
             hint="give another output directory" + (", or --fresh to replace the model" if ours else ""),
         )
     try:
-        read_manifest(final)
+        read_manifest(final, record_name(final) or MANIFEST_NAME)
     except CheckpointError as error:
         what = "the output directory holds something that mergescale did not make, so it is not replaced"
         raise OutputError(what, where=str(final), expected=MANIFEST_NAME, found=found, hint=hint) from error

@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.checkpoint.choose import CONFIG_NAME, COPIED
 from pipeline.checkpoint.files import atomic_write, read_json_object
 from pipeline.checkpoint.index import CheckpointIndex
+from pipeline.checkpoint.synthetic import is_synthetic
 from pipeline.errors import CheckpointError
 
 TEMPLATES_DIRECTORY = "additional_chat_templates"
@@ -143,6 +144,8 @@ def _scalar(value: Any) -> str:
 
 def _names(directory: Path) -> list[str]:
     """Files of the directory and of its chat templates, as relative paths."""
+    if is_synthetic(str(directory)):
+        return []
     names = [entry.name for entry in os.scandir(directory) if entry.is_file()]
     templates = directory / TEMPLATES_DIRECTORY
     if templates.is_dir():

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from pipeline.checkpoint.index import CheckpointIndex, list_names, read_directory
+from pipeline.checkpoint.synthetic import is_synthetic, read_synthetic
 from pipeline.errors import CheckpointError
 from pipeline.values import ModelRef
 
@@ -22,8 +23,10 @@ def read_index(ref: ModelRef, *, beside: Path | None = None) -> CheckpointIndex:
 
     A path is a local directory where one exists: as written, or relative to `beside` (the directory of
     the config). Otherwise a path of the form `name` or `org/name` is a Hub repository, whose headers are read
-    remotely.
+    remotely. `synthetic:` names are models made when they are read.
     """
+    if is_synthetic(ref.path):
+        return read_synthetic(ref)
     directory = find_directory(ref, beside)
     if directory is not None:
         return read_directory(ref, directory)

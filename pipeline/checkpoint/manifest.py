@@ -17,6 +17,8 @@ from pipeline.checkpoint.layout import INDEX_NAME
 from pipeline.errors import CheckpointError
 
 MANIFEST_NAME = "mergescale_manifest.json"
+#: The same record of a merge whose weights were dropped; digests are those of the list of each file's pieces.
+DISCARDED_NAME = "mergescale_discarded.json"
 _FORMAT = 1
 _WEIGHTS_SUFFIX = ".safetensors"
 #: Files that say how a model came to be or where its bytes lie, not what it computes.
@@ -120,22 +122,20 @@ def make_manifest(
     )
 
 
-def write_manifest(directory: Path, manifest: Manifest) -> None:
+def write_manifest(directory: Path, manifest: Manifest, name: str = MANIFEST_NAME) -> None:
     """Put the manifest into the model's directory, durably and whole."""
     content = {"format": _FORMAT, "product": "mergescale", "digests": "xxh3_128", **asdict(manifest)}
-    atomic_write(
-        directory / MANIFEST_NAME, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
-    )
+    atomic_write(directory / name, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Path, name: str = MANIFEST_NAME) -> Manifest:
     """The manifest of a merged model. Raises CheckpointError if there is none or a field is wrong."""
-    path = directory / MANIFEST_NAME
+    path = directory / name
     if not path.exists():
         raise CheckpointError(
             "this is not the output of a merge",
             where=str(directory),
-            expected=MANIFEST_NAME,
+            expected=name,
             found="no directory" if not directory.is_dir() else "no such file",
             hint="give the OUT of a `mergescale merge`",
         )
@@ -150,6 +150,12 @@ def read_manifest(directory: Path) -> Manifest:
             found=wrong.found,
             hint="use the mergescale version that wrote it, or merge again",
         ) from None
+
+
+def record_name(directory: Path) -> str | None:
+    """Name of the record that a finished merge left in a directory: of a model, of a trial, or None."""
+    names = (MANIFEST_NAME, DISCARDED_NAME)
+    return next((name for name in names if (directory / name).is_file()), None)
 
 
 def model_files(directory: Path) -> list[str]:

@@ -69,6 +69,14 @@ def plan_merge(
     )
 
 
+def discarding(plan: MergePlan) -> MergePlan:
+    """The same plan for a trial: all is read, merged and digested, no weights are written.
+
+    It has a fingerprint of its own, so that neither run is ever taken for the other.
+    """
+    return replace(plan, discard=True, fingerprint=fingerprint(["discarded", plan.fingerprint]))
+
+
 def _read_indexes(
     config: MergeConfig, method: Method
 ) -> tuple[tuple[CheckpointIndex, ...], CheckpointIndex | None, CheckpointIndex]:

@@ -125,7 +125,7 @@ class Limits:
 @dataclass(frozen=True)
 class MergePlan:
     """All of it. `experts` are the merged models in order, `base` the base's index where it takes part,
-    `companion` the model that gives config and tokenizer.
+    `companion` the model that gives config and tokenizer. `discard`: merged bytes are digested and dropped.
     """
 
     config: MergeConfig
@@ -141,6 +141,7 @@ class MergePlan:
     units: tuple[UnitPlan, ...]
     cost: Cost
     notes: tuple[str, ...] = field(default=())
+    discard: bool = False
 
     @property
     def indexes(self) -> tuple[CheckpointIndex, ...]:

@@ -31,8 +31,9 @@ class PieceOrder:
 class UnitOrder:
     """All that one unit of work needs to know. `round` is set when the unit measures instead of merging.
 
-    `directory` holds the pre-sized output files; `memory_bytes` bounds the raw input bytes held at once;
-    `scans` are the scan rounds already done, whose partials are recounted tile by tile.
+    `directory` holds the pre-sized output files, and is empty where merged bytes are digested and dropped;
+    `memory_bytes` bounds the raw input bytes held at once; `scans` are the scan rounds already done, whose
+    partials are recounted tile by tile.
     """
 
     id: str

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.checkpoint.files import OpenFiles, read_into
+from pipeline.checkpoint.synthetic import fill, is_synthetic
 from pipeline.work.orders import PieceOrder
 
 Bytes = NDArray[np.uint8]
 _ALIGN = 64
 #: A sample takes this share of a run of elements, but at least so many, in pieces of this length, evenly
 #: spread.
-_SAMPLE_SHARE, _SAMPLE_LEAST, _SAMPLE_RUN = 1 / 32, 1 << 16, 1 << 12
+_SAMPLE_SHARE, _SAMPLE_LEAST, _SAMPLE_RUN = 1 / 32, 1 << 18, 1 << 14
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,10 @@ def _fill(request: Request, files: OpenFiles, buffer: Bytes, at_the_back: bool) 
     for source, size in zip(request.order.tensor.inputs, request.sizes, strict=True):
         view = buffer[at : at + size]
         offset = source.start_byte + request.start * source.dtype.size_bytes
-        read_into(files.reading(source.file), view.data, offset)
+        if is_synthetic(source.file):
+            fill(source.file, view.data, offset)
+        else:
+            read_into(files.reading(source.file), view.data, offset)
         raw.append(view)
         at += _aligned(size)
     return Load(request, tuple(raw))

@@ -11,7 +11,6 @@ import resource
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def _merge(order: UnitOrder) -> dict[str, Any]:
     digests: dict[str, Any] = {}
     passed: dict[str, Partial] = {}
     read_bytes = 0
-    with Output(Path(order.directory), lane, clock) as output:
+    with Output(order.directory, lane, clock) as output:
         for load in _loads(order, lane, arena, clock):
             key = load.request.order.name
             digest = digests.setdefault(key, xxhash.xxh3_128())

@@ -6,13 +6,13 @@ Two output buffers take turns: one is filled while the other is digested and wri
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pipeline.checkpoint.files import OpenFiles, write_from
+from pipeline.checkpoint.files import OpenFiles, start_writeback, write_from
 from pipeline.plan.plan import TensorPlan
 from pipeline.work.lanes import Lane
 from pipeline.work.orders import Clock
@@ -22,10 +22,10 @@ from pipeline.work.rounds import Walk
 
 class Output:
     """The output files of one unit. Leaving the context waits for the last write and raises what went wrong
-    with it.
+    with it. Without a directory bytes are digested and dropped.
     """
 
-    def __init__(self, directory: Path, lane: Lane, clock: Clock) -> None:
+    def __init__(self, directory: str, lane: Lane, clock: Clock) -> None:
         self._directory, self._lane, self._clock = directory, lane, clock
         self._files = OpenFiles()
         self._pool = ThreadPoolExecutor(1, "write")
@@ -76,15 +76,19 @@ class Output:
         return held
 
     def _submit(self, tensor: TensorPlan, data: Bytes, offset_bytes: int, digest: Any) -> None:
-        path = str(self._directory / tensor.file)
+        path = os.path.join(self._directory, tensor.file) if self._directory else None
         place = tensor.start_byte + offset_bytes
         self._pending[self._turn] = self._pool.submit(self._write, path, data, place, digest)
         self._turn = 1 - self._turn
         self.written_bytes += data.size
 
-    def _write(self, path: str, data: Bytes, offset_bytes: int, digest: Any) -> None:
+    def _write(self, path: str | None, data: Bytes, offset_bytes: int, digest: Any) -> None:
         digest.update(data)
-        write_from(self._files.writing(path), data.data, offset_bytes)
+        if path is None:
+            return
+        fd = self._files.writing(path)
+        write_from(fd, data.data, offset_bytes)
+        start_writeback(fd, offset_bytes, data.size)
 
     def __enter__(self) -> Self:
         return self

@@ -75,7 +75,7 @@ def single(value: Any) -> Any:
     raise NotImplementedError("only compiled loops call this")
 
 
-@overload(single, inline="always")
+@overload(single, inline="always")  # type: ignore[untyped-decorator]  # numba's own gap
 def _single(value: Any) -> Any:
     return {types.uint16: _from_bf16, types.int16: _from_f16, types.float32: _same}.get(value, _from_f64)
 

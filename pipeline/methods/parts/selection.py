@@ -6,7 +6,7 @@ Magnitudes are ordered by their bit patterns, which for finite numbers is the or
 them and NaN above Inf. Three steps find the k-th largest pattern:
 
     sample    counts of the upper 16 bits over a share of the entries: where the threshold lies, give or
-              take five standard errors
+              take four standard errors
     near      exact counts of the patterns in that window, and of all above it, over all entries
     digits    where the window missed, or was too wide: exact counts, 16 bits a round, from the highest down
 
@@ -42,7 +42,7 @@ _PREFIX = "magnitudes."
 SAMPLE = Round(f"{_PREFIX}sample", sample=True)
 NEAR = Round(f"{_PREFIX}near", keep=True)
 TIES = Round("ties", scan=True)
-_STANDARD_ERRORS = 5.0
+_STANDARD_ERRORS = 4.0
 #: Bins of a window: as many patterns as eight of the sample's bins hold in fp32.
 _MOST_BINS = 8 << DIGIT_BITS
 
