@@ -1,49 +1,44 @@
-"""Our merge beside mergekit's: the same YAML, the same models, whole process against whole process, in one
-run.
+"""Our merge beside mergekit's and beside plain reading and writing: whole processes, one run.
 
-    python -m benchmarks.merge --peer .venv-peers/bin/python [--methods linear,ties] [--scale 1.0] [--models
-    DIR]
+    python -m benchmarks.merge --peer .venv-peers/bin/python [--methods linear,ties] [--scale 1.0] [--repeat
+    3] [--memory 1GiB] [--models DIR]
 
-Prints a table and writes `benchmarks/results/merge.json` with machine, versions and commands. Page cache warm
-for both: the inputs are read once before. `peak` is the largest resident set of one process, mapped files
-included.
+For each method, in turn and repeated: `cat` of the inputs, `dd` of as many bytes as the output has (flushed),
+our merge, and mergekit's (once: it takes minutes). Quoted are least and middle times; ratios are of the least
+ones. The page cache is warm for all. Prints a table and writes `benchmarks/results/merge.json` with machine,
+versions and commands.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import subprocess
 import sys
-import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import CACHE, Run, machine, save, summary, timed
 from benchmarks.work import make_work
 
-RESULTS = Path(__file__).parent / "results"
-CACHE = Path(os.environ.get("MERGESCALE_CACHE", Path.home() / ".cache" / "mergescale")) / "bench"
 PARAMETERS: dict[str, dict[str, Any]] = {
     "linear": {"parameters": {}, "model": {"weight": 1.0}},
     "task_arithmetic": {"parameters": {"lambda": 0.4}, "model": {"weight": 1.0}},
     "ties": {"parameters": {}, "model": {"weight": 1.0, "density": 0.2}},
+    "ties-model": {"parameters": {"trim_scope": "model"}, "model": {"weight": 1.0, "density": 0.2}},
     "dare_linear": {"parameters": {"lambda": 0.4}, "model": {"weight": 1.0, "density": 0.2}},
     "dare_ties": {"parameters": {"lambda": 0.4}, "model": {"weight": 1.0, "density": 0.2}},
 }
 
 
-def write_config(path: Path, method: str, directories: list[Path]) -> Path:
-    """One config that both programs read. fp32 arithmetic, bf16 out."""
+def write_config(path: Path, method: str, models: list[str]) -> Path:
+    """One config that both programs read: base first, then the experts. fp32 arithmetic, bf16 out."""
     knobs = PARAMETERS[method]
-    base = {} if method == "linear" else {"base_model": str(directories[0])}
     config = {
-        "merge_method": method,
-        **base,
-        "models": [{"model": str(directory), "parameters": knobs["model"]} for directory in directories[1:]],
+        "merge_method": method.removesuffix("-model"),
+        **({} if method == "linear" else {"base_model": models[0]}),
+        "models": [{"model": model, "parameters": knobs["model"]} for model in models[1:]],
         "parameters": knobs["parameters"],
         "dtype": "float32",
         "out_dtype": "bfloat16",
@@ -52,51 +47,57 @@ def write_config(path: Path, method: str, directories: list[Path]) -> Path:
     return path
 
 
-def timed(command: list[str], out: Path) -> dict[str, Any]:
-    """Wall and CPU seconds and peak resident bytes of one whole process."""
-    shutil.rmtree(out, ignore_errors=True)
-    began = time.perf_counter()
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    complaint = process.stderr.read()
-    _, code, usage = os.wait4(process.pid, 0)
-    elapsed_s = time.perf_counter() - began
-    if code:
-        raise SystemExit(f"{' '.join(command)} failed:\n{complaint.decode()[-2000:]}")
-    written = sum(file.stat().st_size for file in out.glob("*.safetensors"))
-    return {
-        "wall_s": round(elapsed_s, 2),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
-        "peak_bytes": usage.ru_maxrss * 1024,
-        "written_bytes": written,
-    }
+def plain(directories: list[Path], out: Path, write_bytes: int) -> float:
+    """Seconds of reading every input with `cat` and writing as many bytes as the output has with `dd`."""
+    files = [str(file) for directory in directories for file in sorted(directory.glob("*.safetensors"))]
+    read = timed(["cat", *files])
+    count = -(-write_bytes // (4 << 20))
+    write = timed(["dd", "if=/dev/zero", f"of={out}", "bs=4M", f"count={count}", "conv=fsync", "status=none"])
+    out.unlink()
+    return read.wall_s + write.wall_s
 
 
-def warm(directories: list[Path]) -> float:
-    """Read every input once; returns seconds of the second, warm reading."""
-    for _ in range(2):
-        began = time.perf_counter()
-        for directory in directories:
-            for file in sorted(directory.glob("*.safetensors")):
-                subprocess.run(["cat", str(file)], stdout=subprocess.DEVNULL, check=True)
-    return round(time.perf_counter() - began, 2)
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    info = Path("/proc/cpuinfo").read_text()
-    model = next(
-        (line.split(":", 1)[1].strip() for line in info.splitlines() if "model name" in line), "unknown"
+def compare(method: str, arguments: argparse.Namespace, directories: list[Path]) -> dict[str, Any]:
+    """All that is measured of one method."""
+    place = arguments.models
+    config = write_config(place / f"{method}.json", method, [str(directory) for directory in directories])
+    ours = [str(Path(sys.executable).parent / "mergescale"), "merge", str(config), str(place / "out")]
+    ours += ["--memory", arguments.memory, "--no-progress"]
+    planned = json.loads(
+        subprocess.run([ours[0], "plan", str(config), "--json"], capture_output=True, check=True).stdout
     )
-    names = ("mergescale", "torch", "numpy", "safetensors", "ray")
-    return {
-        "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in names},
+    write_bytes = sum(file["size_bytes"] for file in planned["files"])
+    runs: list[Run] = []
+    baseline: list[float] = []
+    for _ in range(arguments.repeat):
+        baseline.append(plain(directories, place / "plain", write_bytes))
+        shutil.rmtree(place / "out", ignore_errors=True)
+        runs.append(timed(ours))
+    found: dict[str, Any] = {
+        "method": method,
+        "plain_s": round(min(baseline), 2),
+        "planned_s": planned["estimated_s"],
+        "ours": summary(runs),
+        "command": " ".join(Path(part).name if "/" in part else part for part in ours),
     }
+    shutil.rmtree(place / "out", ignore_errors=True)
+    if arguments.peer and not method.endswith("-model"):
+        peer = [str(Path(arguments.peer).parent / "mergekit-yaml"), str(config), str(place / "out")]
+        found["mergekit"] = summary([timed([*peer, "--no-copy-tokenizer"])])
+        shutil.rmtree(place / "out", ignore_errors=True)
+    return found
+
+
+def show(found: dict[str, Any]) -> None:
+    """One line of the table."""
+    ours, peer = found["ours"], found.get("mergekit")
+    beside = f"{peer['least_s'] / ours['least_s']:6.1f} x mergekit ({peer['least_s']:.1f} s)" if peer else ""
+    print(
+        f"{found['method']:16} {ours['least_s']:7.2f} s (median {ours['median_s']:.2f}, plan said "
+        f"{found['planned_s']:.1f}), {ours['peak_bytes'] / 2**30:.2f} GiB, "
+        f"{ours['least_s'] / found['plain_s']:.2f} x plain ({found['plain_s']:.2f} s) {beside}",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -105,44 +106,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--peer", help="Python of an environment with mergekit; without it only we run")
-    parser.add_argument("--methods", default="linear,task_arithmetic,ties,dare_ties")
+    parser.add_argument("--methods", default=",".join(PARAMETERS))
     parser.add_argument("--scale", type=float, default=1.0, help="share of the 11 layers")
     parser.add_argument("--models", type=Path, default=CACHE, help="where the input models lie or are made")
-    parser.add_argument("--memory", default="4GiB")
+    parser.add_argument("--memory", default="1GiB")
+    parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     directories = make_work(arguments.models / f"work-{arguments.scale:g}", scale=arguments.scale)
-    out = arguments.models / "out"
-    ours = Path(sys.executable).parent / "mergescale"
-    result: dict[str, Any] = {"machine": machine(), "read_s": warm(directories), "runs": []}
+    result: dict[str, Any] = {"machine": machine(), "memory": arguments.memory, "methods": []}
     for method in arguments.methods.split(","):
-        config = write_config(arguments.models / f"{method}.json", method, directories)
-        commands = {
-            "plan": [str(ours), "plan", str(config)],
-            "mergescale": [
-                str(ours),
-                "merge",
-                str(config),
-                str(out),
-                "--memory",
-                arguments.memory,
-                "--no-progress",
-            ],
-        }
-        if arguments.peer:
-            peer = str(Path(arguments.peer).parent / "mergekit-yaml")
-            commands["mergekit"] = [peer, str(config), str(out), "--no-copy-tokenizer"]
-        for program, command in commands.items():
-            shown = " ".join(Path(part).name if "/" in part else part for part in command)
-            run = {"method": method, "program": program, **timed(command, out), "command": shown}
-            result["runs"].append(run)
-            print(
-                f"{method:16} {program:11} {run['wall_s']:8.2f} s  {run['peak_bytes'] / 2**30:6.2f} GiB",
-                flush=True,
-            )
-    shutil.rmtree(out, ignore_errors=True)
-    RESULTS.mkdir(exist_ok=True)
-    name = "merge.json" if arguments.scale == 1 else f"merge-{arguments.scale:g}.json"
-    (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n")
+        result["methods"].append(compare(method, arguments, directories))
+        show(result["methods"][-1])
+        save("merge" if arguments.scale == 1 else f"merge-{arguments.scale:g}", result)
 
 
 if __name__ == "__main__":

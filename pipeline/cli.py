@@ -158,6 +158,7 @@ def _plan(
 ) -> MergePlan:
     """Load and plan. Notes and warnings go to stderr."""
     from pipeline.config.load import load_config
+    from pipeline.kernels import has_fused
     from pipeline.machine import choose_device, parse_bytes
     from pipeline.plan.build import plan_merge
     from pipeline.plan.estimate import limits_for
@@ -168,7 +169,8 @@ def _plan(
         limits=limits_for(memory, workers, processes=uses_ray(executor, address), cluster=cluster),
         shard_size_bytes=parse_bytes(shard_size),
     )
-    for note in found.notes:
+    slow = "numba is not installed: merging in plain torch, several times slower"
+    for note in (*found.notes, *(() if has_fused() else (slow,))):
         say(f"note: {note}")
     return found
 

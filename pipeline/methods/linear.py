@@ -37,7 +37,7 @@ METHOD = Method(
     name="linear",
     title="Weighted average of the models' weights",
     source="Wortsman et al., Model soups, arXiv 2203.05482",
-    traits=Traits(base="ignored", cost_ns=0.7),
+    traits=Traits(base="ignored", cost_ns=0.3),
     knobs=(
         Knob(
             "weight",

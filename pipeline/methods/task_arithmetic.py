@@ -20,7 +20,7 @@ METHOD = Method(
     name="task_arithmetic",
     title="Base plus the weighted sum of the experts' deltas",
     source="Ilharco et al., Editing Models with Task Arithmetic, arXiv 2212.04089",
-    traits=Traits(base="required", cost_ns=0.8),
+    traits=Traits(base="required", cost_ns=0.5),
     knobs=(
         Knob("weight", "float", "factor of each expert's delta", scope="model", paper=1.0),
         Knob("normalize", "bool", "divide the sum by the sum of the weights", default=False),

@@ -80,7 +80,7 @@ METHOD = Method(
     name="ties",
     title="Trim, elect signs, merge: the mean of the experts that agree in sign",
     source="Yadav et al., TIES-Merging, arXiv 2306.01708",
-    traits=Traits(base="required", cost_ns=9.0),
+    traits=Traits(base="required", cost_ns=2.2),
     knobs=(
         switches.weight(),
         switches.density("share of each delta that is kept, largest magnitudes first", paper=0.2),

@@ -8,7 +8,7 @@ from pipeline.plan.cost import INTERPRETER_BYTES
 from pipeline.plan.plan import Limits, MergePlan
 
 _CLUSTER_KEYS = ("nodes", "gpus", "cpus", "disk", "memory")
-_DISK_BYTES_PER_S = 1.5e9
+_DISK_BYTES_PER_S = 3e9
 
 
 def limits_for(memory: str | None, workers: int | None, *, processes: bool, cluster: str | None) -> Limits:

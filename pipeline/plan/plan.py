@@ -119,7 +119,7 @@ class Limits:
 
     memory_bytes: int
     workers: int = 1
-    disk_bytes_per_s: float = 1.5e9
+    disk_bytes_per_s: float = 3e9
 
 
 @dataclass(frozen=True)

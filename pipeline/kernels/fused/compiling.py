@@ -14,5 +14,8 @@ Loop = TypeVar("Loop", bound=Callable[..., object])
 
 def compiled(loop: Loop) -> Loop:
     """The loop as machine code. IEEE arithmetic as written: no contraction, no reordering of floats."""
-    made: Loop = njit(nogil=True, cache=True)(loop)
+    try:
+        made: Loop = njit(nogil=True, cache=True)(loop)
+    except RuntimeError:  # nowhere to keep it: neither beside the source nor in a home directory
+        made = njit(nogil=True)(loop)
     return made

@@ -1,0 +1,145 @@
+"""How cost grows, and a 64B merge: synthetic models, weights digested and dropped, so that arithmetic alone
+is seen.
+
+    python -m benchmarks.scale growth [--repeat 3]      experts 2..16, parameters x1..x8, workers 1 and 2
+    python -m benchmarks.scale large [--slice 50]       eight 64B experts, or a slice of them: TIES and task
+    arithmetic
+
+Inputs are made from a pool in memory as they are read (`pipeline/checkpoint/synthetic.py`): a copy, as the
+page cache is. Writes `benchmarks/results/growth.json` and `large.json`, and the picture `docs/growth.svg`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import CACHE, Run, machine, save, summary, timed
+from benchmarks.merge import write_config
+
+METHODS = ("linear", "task_arithmetic", "ties", "dare_ties")
+SMALL = {"hidden": 1024, "mlp": 2816, "layers": 4, "kv": 256, "vocab": 16000}
+LARGE = {"hidden": 8192, "mlp": 24576, "layers": 82, "kv": 1024, "vocab": 152064}
+
+
+def models(shape: dict[str, int], experts: int) -> list[str]:
+    """Base and experts of a shape, by name."""
+    name = "synthetic:" + ",".join(f"{key}={size}" for key, size in shape.items())
+    return [f"{name}/base", *(f"{name}/expert{number}" for number in range(experts))]
+
+
+def tried(method: str, names: list[str], workers: int, memory: str) -> tuple[Run, dict[str, Any]]:
+    """One merge whose weights are dropped, and its record."""
+    config = write_config(CACHE / "scale.json", method, names)
+    out = CACHE / "trial"
+    command = [
+        str(Path(sys.executable).parent / "mergescale"),
+        "merge",
+        str(config),
+        f"discard:{out}",
+        "--fresh",
+    ]
+    run = timed([*command, "--workers", str(workers), "--memory", memory, "--no-progress"])
+    record: dict[str, Any] = json.loads((out / "mergescale_discarded.json").read_text())
+    shutil.rmtree(out)
+    return run, record
+
+
+def growth(repeat: int) -> dict[str, Any]:
+    """Time and memory of each method as one thing grows and the others stay."""
+    settings = [("experts", count, SMALL, count, 2) for count in (2, 4, 8, 16)]
+    settings += [("parameters", by, {**SMALL, "layers": 4 * by}, 8, 2) for by in (1, 2, 4, 8)]
+    settings += [("workers", count, {**SMALL, "layers": 16}, 8, count) for count in (1, 2)]
+    points = []
+    for axis, value, shape, experts, workers in settings:
+        for method in METHODS:
+            runs = [tried(method, models(shape, experts), workers, "1GiB")[0] for _ in range(repeat)]
+            points.append({"axis": axis, "value": value, "method": method, **summary(runs)})
+            least, peak = points[-1]["least_s"], points[-1]["peak_bytes"]
+            print(f"{axis:10} {value:3} {method:16} {least:7.2f} s  {peak / 2**20:6.0f} MiB", flush=True)
+    return {"machine": machine(), "memory": "1GiB", "small": SMALL, "points": points}
+
+
+def large(slice_: int) -> dict[str, Any]:
+    """TIES and task arithmetic of eight experts of 64B parameters, or of one `slice_`-th of their layers and
+    rows.
+    """
+    layers, vocab = max(1, LARGE["layers"] // slice_), LARGE["vocab"] // slice_
+    shape = {**LARGE, "layers": layers, "vocab": vocab}
+    found = []
+    for method in ("task_arithmetic", "ties"):
+        run, record = tried(method, models(shape, 8), 2, "8GiB")
+        units = record["timings"]["units"]
+        read = sum(unit["read_bytes"] for unit in units)
+        write = sum(unit["write_bytes"] for unit in units if "write_bytes" in unit)
+        point = {"method": method, "wall_s": run.wall_s, "cpu_s": run.cpu_s, "peak_bytes": run.peak_bytes}
+        point |= {"read_bytes": read, "merged_bytes": write, "digest": record["weights_digest"]}
+        found.append(point)
+        print(
+            f"{method:16} {write / 2e9:.2f}B parameters, {read / 1e12:.3f} TB read, {run.wall_s:.1f} s, "
+            f"{read / run.wall_s / 1e9:.2f} GB/s, {run.peak_bytes / 2**30:.2f} GiB",
+            flush=True,
+        )
+    return {
+        "machine": machine(),
+        "shape": shape,
+        "experts": 8,
+        "memory": "8GiB",
+        "workers": 2,
+        "merges": found,
+    }
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Seconds and memory against each axis, a panel each; methods by marker as well as colour."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from pipeline.colours import OKABE_ITO
+
+    figure, panels = pyplot.subplots(2, 3, figsize=(10, 5.5), sharex="col")
+    labels = {"experts": "experts", "parameters": "parameters, times the smallest", "workers": "workers"}
+    for column, (axis, label) in enumerate(labels.items()):
+        for number, method in enumerate(METHODS):
+            points = [p for p in result["points"] if p["axis"] == axis and p["method"] == method]
+            style = {"marker": "osD^"[number], "color": OKABE_ITO[number], "label": method}
+            values = [point["value"] for point in points]
+            panels[0, column].plot(values, [point["least_s"] for point in points], **style)
+            panels[1, column].plot(values, [point["peak_bytes"] / 2**20 for point in points], **style)
+        panels[1, column].set(xlabel=label, xticks=values)
+        for panel in panels[:, column]:
+            panel.set_ylim(bottom=0)
+            panel.grid(alpha=0.3)
+    panels[0, 0].set_ylabel("seconds")
+    panels[1, 0].set_ylabel("peak MiB")
+    panels[0, 0].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["growth", "large"])
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--slice", type=int, default=1, dest="slice_")
+    arguments = parser.parse_args()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    if arguments.what == "growth":
+        result = growth(arguments.repeat)
+        save("growth", result)
+        draw(result, Path("docs/growth.svg"))
+    else:
+        save("large" if arguments.slice_ == 1 else f"large-{arguments.slice_}", large(arguments.slice_))
+
+
+if __name__ == "__main__":
+    main()
