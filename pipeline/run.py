@@ -17,9 +17,10 @@ from cluster.contract import Executor, Outcome, Resources, Unit
 from cluster.progress import Progress
 from pipeline.checkpoint.commit import publish
 from pipeline.checkpoint.files import digest_bytes
-from pipeline.checkpoint.hub import fetch_weights
+from pipeline.checkpoint.locate import fetch_weights
 from pipeline.checkpoint.manifest import Manifest
 from pipeline.errors import MergescaleError, UnitError
+from pipeline.machine import available_memory_bytes
 from pipeline.measuring import Settled, settle_groups
 from pipeline.output import absolute, check_output
 from pipeline.plan.cost import INTERPRETER_BYTES, raw_bytes
@@ -84,6 +85,7 @@ class _Run:
     def __init__(self, plan: MergePlan, staging: Staging, executor: Executor, show_progress: bool) -> None:
         self.plan, self.staging, self.executor, self.show = plan, staging, executor, show_progress
         self.raw_bytes = raw_bytes(plan.limits, len(plan.experts), plan.device)
+        self.forget = plan.cost.read_bytes > available_memory_bytes()
         self.resources = Resources(
             cpus=1,
             gpus=1 if plan.device == "cuda" and executor.name == "ray" else 0,
@@ -157,6 +159,7 @@ class _Run:
             memory_bytes=self.raw_bytes,
             pieces=pieces,
             scans=settled.scans if settled else (),
+            forget=self.forget,
         )
 
     def _unit(self, unit: UnitPlan, order: UnitOrder) -> Unit:

@@ -13,8 +13,7 @@ from evals.models import Model, describe_model
 from evals.studies.bases import BaseMembers
 from evals.studies.config import StudyConfig
 from evals.studies.tables.values import Subject
-from pipeline.checkpoint.hub import fetch_weights
-from pipeline.checkpoint.locate import find_directory, read_index
+from pipeline.checkpoint.locate import fetch_weights, find_directory, read_index
 from pipeline.config.place import Place
 from pipeline.config.reference import read_reference
 from pipeline.errors import InputError, MergescaleError

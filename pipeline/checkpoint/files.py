@@ -80,6 +80,15 @@ def start_writeback(fd: int, offset: int, size_bytes: int) -> None:
         _sync_file_range(fd, offset, size_bytes, _START_WRITE)
 
 
+def forget(fd: int, offset: int, size_bytes: int) -> None:
+    """Tell the system that these bytes will not be read again, so that they make room for those that will.
+
+    A hint, and none on systems without it.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, offset, size_bytes, os.POSIX_FADV_DONTNEED)
+
+
 def create_sized(path: Path, size_bytes: int, header: bytes) -> None:
     """Make `path` exactly `size_bytes` long with its space reserved, and write `header` at its start.
 

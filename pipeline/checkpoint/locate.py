@@ -1,6 +1,7 @@
 """Find the model that a reference means, here or on the Hub, and read its headers. The room's front door.
 
-It decides where to look; what is found is read by `index.py` or `hub.py`. Never downloads weights.
+It decides where to look; what is found is read by `index.py` or `hub.py`. Weights are fetched only when asked
+for.
 """
 
 from __future__ import annotations
@@ -42,6 +43,15 @@ def read_index(ref: ModelRef, *, beside: Path | None = None) -> CheckpointIndex:
     from pipeline.checkpoint import hub  # slow to import, and few merges need it
 
     return hub.read_hub_index(ref, local_hint=near_directory(path))
+
+
+def fetch_weights(index: CheckpointIndex) -> CheckpointIndex:
+    """The index of the same model with all of its weights on this machine; see `hub.fetch_weights`."""
+    if index.commit is None:
+        return index
+    from pipeline.checkpoint import hub
+
+    return hub.fetch_weights(index)
 
 
 def find_directory(ref: ModelRef, beside: Path | None = None) -> Path | None:

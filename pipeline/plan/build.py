@@ -176,10 +176,18 @@ def _orders(
             free.append(Piece(number, 0, tensor.spec.numel, "resident"))
         else:
             free.extend(cut.cut_tensor(tensor, number, _grain(tensor, method), target))
+    # In the order of the first input's bytes, so that a disk is read from front to back.
+    free.sort(key=lambda piece: _place_read(tensors[piece.tensor], piece))
     bundles = list(cut.bundle(free, tensors, None, target))
     for number in range(len(groups)):
         bundles.extend(cut.bundle(pieces_of[number], tensors, number, target))
     return groups, tuple(_unit(item, tensors, method, limits) for item in bundles)
+
+
+def _place_read(tensor: TensorPlan, piece: Piece) -> tuple[Any, int]:
+    """File and offset of a piece in its first input."""
+    source = tensor.inputs[0]
+    return natural_key(source.file), source.start_byte + piece.start * source.dtype.size_bytes
 
 
 def _groups(

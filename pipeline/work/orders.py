@@ -33,7 +33,7 @@ class UnitOrder:
 
     `directory` holds the pre-sized output files, and is empty where merged bytes are digested and dropped;
     `memory_bytes` bounds the raw input bytes held at once; `scans` are the scan rounds already done, whose
-    partials are recounted tile by tile.
+    partials are recounted tile by tile; `forget`: memory does not hold the inputs, which are not read again.
     """
 
     id: str
@@ -45,6 +45,7 @@ class UnitOrder:
     pieces: tuple[PieceOrder, ...]
     round: Round | None = None
     scans: tuple[Round, ...] = ()
+    forget: bool = False
 
 
 @dataclass

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.checkpoint.files import OpenFiles, read_into
+from pipeline.checkpoint.files import OpenFiles, forget, read_into
 from pipeline.checkpoint.synthetic import fill, is_synthetic
 from pipeline.work.orders import PieceOrder
 
@@ -98,22 +98,24 @@ class Arena:
         return self._held
 
 
-def load_all(wanted: Sequence[Request], arena: Arena, limit_bytes: int) -> Iterator[Load]:
+def load_all(
+    wanted: Sequence[Request], arena: Arena, limit_bytes: int, *, forgets: bool = False
+) -> Iterator[Load]:
     """Fill the requests in order, one ahead where both fit `limit_bytes`; a single larger one is held alone.
 
-    Loads take turns at the front and at the back of one buffer. Raises OSError naming the file that cannot be
-    read.
+    Loads take turns at the front and at the back of one buffer. With `forgets` the system need not keep what
+    was read. Raises OSError naming the file that cannot be read.
     """
     buffer = arena.room(_span(wanted, limit_bytes))
     with OpenFiles() as files, ThreadPoolExecutor(1, "read") as pool:
         ahead: Future[Load] | None = None
         for number, request in enumerate(wanted):
-            load = (ahead or pool.submit(_fill, request, files, buffer, number % 2 == 1)).result()
+            load = (ahead or pool.submit(_fill, request, files, buffer, number % 2 == 1, forgets)).result()
             ahead = None
             if number + 1 < len(wanted):
                 following = wanted[number + 1]
                 if request.held_bytes + following.held_bytes <= limit_bytes:
-                    ahead = pool.submit(_fill, following, files, buffer, number % 2 == 0)
+                    ahead = pool.submit(_fill, following, files, buffer, number % 2 == 0, forgets)
             yield load
 
 
@@ -124,7 +126,7 @@ def _span(wanted: Sequence[Request], limit_bytes: int) -> int:
     return max([0, *sizes, *(pair for pair in pairs if pair <= limit_bytes)])
 
 
-def _fill(request: Request, files: OpenFiles, buffer: Bytes, at_the_back: bool) -> Load:
+def _fill(request: Request, files: OpenFiles, buffer: Bytes, at_the_back: bool, forgets: bool) -> Load:
     raw, at = [], buffer.size // _ALIGN * _ALIGN - request.held_bytes if at_the_back else 0
     for source, size in zip(request.order.tensor.inputs, request.sizes, strict=True):
         view = buffer[at : at + size]
@@ -133,6 +135,8 @@ def _fill(request: Request, files: OpenFiles, buffer: Bytes, at_the_back: bool) 
             fill(source.file, view.data, offset)
         else:
             read_into(files.reading(source.file), view.data, offset)
+            if forgets:
+                forget(files.reading(source.file), offset, size)
         raw.append(view)
         at += _aligned(size)
     return Load(request, tuple(raw))

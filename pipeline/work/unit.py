@@ -114,7 +114,9 @@ def _loads(order: UnitOrder, lane: Lane, arena: Arena, clock: Clock) -> Iterator
     widest = max(piece.tensor.read_bytes_per_element for piece in order.pieces)
     limit = max(order.memory_bytes, stream_bytes(widest, order.device))
     sample = order.round is not None and order.round.sample
-    stream = load_all(list(requests(order.pieces, lane.load_elements, sample=sample)), arena, limit)
+    stream = load_all(
+        list(requests(order.pieces, lane.load_elements, sample=sample)), arena, limit, forgets=order.forget
+    )
     while True:
         mark = time.perf_counter()
         load = next(stream, None)

@@ -32,9 +32,9 @@ DOORS: dict[str, tuple[str, ...]] = {
         "pipeline.plan.plan", "pipeline.plan.cost", "cluster.fold",
     ),
     "pipeline.run": (
-        "pipeline.errors", "pipeline.plan", "pipeline.work", "pipeline.checkpoint", "pipeline.output",
-        "pipeline.staging", "pipeline.measuring", "pipeline.publishing", "cluster.contract",
-        "cluster.progress",
+        "pipeline.errors", "pipeline.machine", "pipeline.plan", "pipeline.work", "pipeline.checkpoint",
+        "pipeline.output", "pipeline.staging", "pipeline.measuring", "pipeline.publishing",
+        "cluster.contract", "cluster.progress",
     ),
     "pipeline.measuring": (
         "pipeline.methods", "pipeline.plan.plan", "pipeline.work.orders", "pipeline.staging", "cluster.fold",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.checkpoint.synthetic import fill
 from pipeline.plan.plan import Piece, Source, TensorPlan
 from pipeline.values import DTYPES, TensorSpec
 from pipeline.work.orders import PieceOrder
-from pipeline.work.reading import Arena, Bytes, load_all, requests
+from pipeline.work.reading import Arena, Bytes, load_all, requests, sample_runs
 
 
 def order(files: list[Path], numel: int, piece: Piece) -> PieceOrder:
@@ -44,16 +46,49 @@ class Counting:
 
 @pytest.mark.parametrize("limit_bytes", [1, 10**6])
 @pytest.mark.parametrize("mode", ["stream", "resident"])
-def test_loads_bring_the_files_bytes_in_order(files: list[Path], mode: str, limit_bytes: int) -> None:
+@pytest.mark.parametrize("forgets", [False, True])
+def test_loads_bring_the_files_bytes_in_order(
+    files: list[Path], mode: str, limit_bytes: int, forgets: bool
+) -> None:
     """Streamed or held whole, with room for one load or for two, every byte arrives once and in order."""
     given = order(files, 1000, Piece(0, 100, 900, "resident" if mode == "resident" else "stream"))
     seen: list[list[bytes]] = [[], [], []]
-    for load in load_all(list(requests([given], 64)), Arena(Counting()), limit_bytes):
+    for load in load_all(list(requests([given], 64)), Arena(Counting()), limit_bytes, forgets=forgets):
         for number, raw in enumerate(load.raw):
             seen[number].append(raw.tobytes())
     assert len(seen[0]) == (1 if mode == "resident" else 13)
     for file, parts in zip(files, seen, strict=True):
         assert b"".join(parts) == file.read_bytes()[103:903]
+
+
+def test_names_are_read_like_files(files: list[Path]) -> None:
+    """A model that exists by name gives the bytes that its name stands for, at any place."""
+    name = "synthetic:hidden=8,mlp=8,layers=1,kv=8,vocab=8/expert0"
+    sources = (Source(name, 20, DTYPES["BF16"]), Source(str(files[0]), 0, DTYPES["BF16"]))
+    spec = TensorSpec("w", DTYPES["BF16"], (400,))
+    tensor = TensorPlan(spec, "merge", sources, None, DTYPES["F32"], {}, "out", 0)
+    (load,) = load_all(
+        list(requests([PieceOrder(tensor, Piece(0, 100, 300, "stream"))], 400)), Arena(Counting()), 1
+    )
+    expected = np.zeros(400, np.uint8)
+    fill(name, expected.data, 20 + 200)
+    assert load.raw[0].tobytes() == expected.tobytes()
+    assert load.raw[1].tobytes() == files[0].read_bytes()[200:600]
+
+
+@pytest.mark.parametrize("numel", [0, 1, 1 << 18, (1 << 18) + 1, 10**6, 10**8])
+def test_a_sample_is_a_share_evenly_spread(numel: int) -> None:
+    """All of few elements; of many a thirty-second but never less than 2^18, in runs that do not overlap."""
+    runs = sample_runs(7, 7 + numel)
+    sampled = sum(stop - start for start, stop in runs)
+    assert runs[0][0] == 7 and runs[-1][1] == 7 + numel
+    assert all(left[1] <= right[0] for left, right in pairwise(runs))
+    if numel <= 1 << 18:
+        assert sampled == numel
+    else:
+        assert max(numel / 32, 1 << 18) <= sampled <= max(numel / 32, 1 << 18) + (1 << 14)
+        gaps = [right[0] - left[1] for left, right in pairwise(runs)]
+        assert max(gaps) - min(gaps) <= 1
 
 
 @pytest.mark.parametrize("sizes", [(300, 900, 200, 800), (600, 700, 800), (900, 50, 50, 850), (1000,)])
