@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.kernels.contract import Block, Drop, Losses
 from pipeline.kernels.keys import stream_key
 from pipeline.methods.contract import Knob, Knobs, Method, Partial, Round, Scope, Totals, Traits
-from pipeline.methods.parts import rescaling, selection, signs, switches, weighing
+from pipeline.methods.parts import rescaling, selection, signs, sparse, switches, weighing
 
 
 def next_round_linear(knobs: Knobs, totals: Totals) -> Round | None:
@@ -39,23 +39,12 @@ def measure(
     elif round_ == rescaling.NORMS:
         rescaling.measure(block, selection.slots(knobs["density"]), _drops(block, knobs), partial)
     else:
-        losses = _losses(block, knobs, totals, before)
-        signs.measure(block.elected_balance(losses, weighing.weights(knobs, block)), partial)
-
-
-def recall(round_: Round, kept: Partial, knobs: Knobs, totals: Totals) -> Partial | None:
-    """Tie counts of the trim, from the counts of magnitudes near the threshold."""
-    return selection.recall(kept, totals["trim"]) if round_ == selection.TIES else None
+        sparse.measure_signs(block, knobs, _losses(block, knobs, totals, before), partial)
 
 
 def settle(round_: Round, folded: Partial, knobs: Knobs, totals: Totals, scope: Scope) -> Totals:
     """Totals with what the round found out."""
-    if round_ == signs.MAJORITY:
-        return signs.settle(folded, totals)
-    if round_ == rescaling.NORMS:
-        return {**totals, "norms": rescaling.settle(folded)}
-    trim = selection.settle(round_, folded, _trim_density(knobs), totals.get("trim"), scope)
-    return {**totals, "trim": trim}
+    return sparse.settle(round_, folded, _trim_density(knobs), totals, scope)
 
 
 def apply_linear(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Any:
@@ -67,13 +56,7 @@ def apply_linear(block: Block, knobs: Knobs, totals: Totals, before: Partial) ->
 
 def apply_ties(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Any:
     """base + lambda * elected sum of the sparse deltas."""
-    return block.elected_mean(
-        _losses(block, knobs, totals, before),
-        weighing.weights(knobs, block),
-        normalize=knobs["normalize"],
-        factor=knobs["lambda"],
-        zero_sign=signs.zero_sign(totals),
-    )
+    return sparse.elected_mean(block, knobs, _losses(block, knobs, totals, before), totals)
 
 
 def _trim_density(knobs: Knobs) -> list[float]:
@@ -155,7 +138,7 @@ LINEAR = Method(
     apply=apply_linear,
     next_round=next_round_linear,
     measure=measure,
-    recall=recall,
+    recall=sparse.recall,
     settle=settle,
     scope=switches.scope,
     notes=_NOTES,
@@ -170,7 +153,7 @@ TIES = Method(
     apply=apply_ties,
     next_round=next_round_ties,
     measure=measure,
-    recall=recall,
+    recall=sparse.recall,
     settle=settle,
     scope=switches.scope,
     notes=_NOTES,

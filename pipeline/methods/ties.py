@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.kernels.contract import Block, Losses
 from pipeline.methods.contract import Knob, Knobs, Method, Partial, Round, Scope, Totals, Traits
-from pipeline.methods.parts import rescaling, selection, signs, switches, weighing
+from pipeline.methods.parts import rescaling, selection, signs, sparse, switches
 
 
 def next_round(knobs: Knobs, totals: Totals) -> Round | None:
@@ -36,34 +36,17 @@ def measure(
         losses = _losses(block, knobs, totals, before)
         rescaling.measure(block, selection.slots(density_E), losses, partial)
     else:
-        losses = _losses(block, knobs, totals, before)
-        signs.measure(block.elected_balance(losses, weighing.weights(knobs, block)), partial)
-
-
-def recall(round_: Round, kept: Partial, knobs: Knobs, totals: Totals) -> Partial | None:
-    """Tie counts, from the counts of magnitudes near the threshold."""
-    return selection.recall(kept, totals["trim"]) if round_ == selection.TIES else None
+        sparse.measure_signs(block, knobs, _losses(block, knobs, totals, before), partial)
 
 
 def settle(round_: Round, folded: Partial, knobs: Knobs, totals: Totals, scope: Scope) -> Totals:
     """Totals with what the round found out."""
-    if round_ == signs.MAJORITY:
-        return signs.settle(folded, totals)
-    if round_ == rescaling.NORMS:
-        return {**totals, "norms": rescaling.settle(folded)}
-    trim = selection.settle(round_, folded, knobs["density"], totals.get("trim"), scope)
-    return {**totals, "trim": trim}
+    return sparse.settle(round_, folded, knobs["density"], totals, scope)
 
 
 def apply(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Any:
     """base + lambda * elected mean of the trimmed deltas."""
-    return block.elected_mean(
-        _losses(block, knobs, totals, before),
-        weighing.weights(knobs, block),
-        normalize=knobs["normalize"],
-        factor=knobs["lambda"],
-        zero_sign=signs.zero_sign(totals),
-    )
+    return sparse.elected_mean(block, knobs, _losses(block, knobs, totals, before), totals)
 
 
 def _losses(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> list[Losses]:
@@ -99,7 +82,7 @@ METHOD = Method(
     apply=apply,
     next_round=next_round,
     measure=measure,
-    recall=recall,
+    recall=sparse.recall,
     settle=settle,
     scope=switches.scope,
     notes=(

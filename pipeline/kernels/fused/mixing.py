@@ -77,6 +77,20 @@ def average(experts: Any, numel: int, divisor: Any, compute: int, stored: int, o
 
 
 @compiled
+def sum_sparse(
+    base: Any, experts: Any, at: int, start: int, compute: int, room: Any, base_T: Any, total_T: Any
+) -> None:
+    """The sum of a tile's sparse deltas, rounded once, in `total_T`; the base's elements in `base_T`."""
+    delta_T = room.delta[: total_T.size]
+    load(base.address, base.code, at, compute, base_T)
+    total_T[:] = _ZERO
+    for e in range(experts.size):
+        sparse(experts[e], base_T, at, start + at, compute, room, delta_T)
+        add(delta_T, total_T)
+    quantise(total_T, compute)
+
+
+@compiled
 def weighted_sum(
     base: Any,
     experts: Any,
@@ -92,13 +106,8 @@ def weighted_sum(
     room = make_room()
     for at in range(0, numel, TILE):
         count = min(TILE, numel - at)
-        base_T, delta_T, total_T = room.base[:count], room.delta[:count], room.total[:count]
-        load(base.address, base.code, at, compute, base_T)
-        total_T[:] = _ZERO
-        for e in range(experts.size):
-            sparse(experts[e], base_T, at, start + at, compute, room, delta_T)
-            add(delta_T, total_T)
-        quantise(total_T, compute)
+        base_T, total_T = room.base[:count], room.total[:count]
+        sum_sparse(base, experts, at, start, compute, room, base_T, total_T)
         divide(total_T, divisor, compute)
         finish(total_T, base_T, factor, compute, stored, at, out)
 
@@ -170,13 +179,8 @@ def elected_balance(base: Any, experts: Any, numel: int, start: int, compute: in
     balance = np.int64(0)
     for at in range(0, numel, TILE):
         count = min(TILE, numel - at)
-        base_T, delta_T, total_T = room.base[:count], room.delta[:count], room.total[:count]
-        load(base.address, base.code, at, compute, base_T)
-        total_T[:] = _ZERO
-        for e in range(experts.size):
-            sparse(experts[e], base_T, at, start + at, compute, room, delta_T)
-            add(delta_T, total_T)
-        quantise(total_T, compute)
+        base_T, total_T = room.base[:count], room.total[:count]
+        sum_sparse(base, experts, at, start, compute, room, base_T, total_T)
         here = np.int32(0)
         for j in range(count):
             here += np.int32(total_T[j] > _ZERO) - np.int32(total_T[j] < _ZERO)
