@@ -46,8 +46,11 @@ $(PEERS)/.installed: benchmarks/peers.txt
 	$(PEERS)/bin/python -m pip install --quiet --requirement benchmarks/peers.txt
 	touch $@
 
-bench: setup $(PEERS)/.installed        ## a 0.6B x 8 merge beside mergekit, in one run
+bench: setup $(PEERS)/.installed        ## a 0.6B x 8 merge beside mergekit, growth, Ray, a slice of 64B
 	$(BIN)/python -m benchmarks.merge --peer $(PEERS)/bin/python
+	$(BIN)/python -m benchmarks.scale growth
+	$(BIN)/python -m benchmarks.scale ray
+	$(BIN)/python -m benchmarks.scale large --slice 50
 
 clean:
 	rm -rf $(VENV) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,7 +1,7 @@
 """Our merge beside mergekit's and beside plain reading and writing: whole processes, one run.
 
-    python -m benchmarks.merge --peer .venv-peers/bin/python [--methods linear,ties] [--scale 1.0] [--repeat
-    3] [--memory 1GiB] [--models DIR]
+    python -m benchmarks.merge --peer .venv-peers/bin/python [--methods linear,ties] [--scale 1.0]
+        [--repeat 3] [--memory 1GiB] [--models DIR]
 
 For each method, in turn and repeated: `cat` of the inputs, `dd` of as many bytes as the output has (flushed),
 our merge, and mergekit's (once: it takes minutes). Quoted are least and middle times; ratios are of the least

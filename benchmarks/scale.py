@@ -1,12 +1,12 @@
-"""How cost grows, and a 64B merge: synthetic models, weights digested and dropped, so that arithmetic alone
-is seen.
+"""How cost grows, what Ray adds, and a 64B merge: synthetic models, weights digested and dropped.
 
     python -m benchmarks.scale growth [--repeat 3]      experts 2..16, parameters x1..x8, workers 1 and 2
-    python -m benchmarks.scale large [--slice 50]       eight 64B experts, or a slice of them: TIES and task
-    arithmetic
+    python -m benchmarks.scale large [--slice 50]       eight 64B experts, or a slice of them
+    python -m benchmarks.scale ray [--repeat 3]         local threads beside Ray workers, one and two of them
 
 Inputs are made from a pool in memory as they are read (`pipeline/checkpoint/synthetic.py`): a copy, as the
-page cache is. Writes `benchmarks/results/growth.json` and `large.json`, and the picture `docs/growth.svg`.
+page cache is. Writes `growth.json`, `large.json` and `ray.json` under `benchmarks/results`, and the picture
+`docs/growth.svg`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def models(shape: dict[str, int], experts: int) -> list[str]:
     return [f"{name}/base", *(f"{name}/expert{number}" for number in range(experts))]
 
 
-def tried(method: str, names: list[str], workers: int, memory: str) -> tuple[Run, dict[str, Any]]:
+def tried(
+    method: str, names: list[str], workers: int, memory: str, executor: str = "local"
+) -> tuple[Run, dict[str, Any]]:
     """One merge whose weights are dropped, and its record."""
     config = write_config(CACHE / "scale.json", method, names)
     out = CACHE / "trial"
@@ -42,6 +44,8 @@ def tried(method: str, names: list[str], workers: int, memory: str) -> tuple[Run
         str(config),
         f"discard:{out}",
         "--fresh",
+        "--executor",
+        executor,
     ]
     run = timed([*command, "--workers", str(workers), "--memory", memory, "--no-progress"])
     record: dict[str, Any] = json.loads((out / "mergescale_discarded.json").read_text())
@@ -94,6 +98,28 @@ def large(slice_: int) -> dict[str, Any]:
     }
 
 
+def on_ray(repeat: int) -> dict[str, Any]:
+    """The reference work's shape on local threads and on Ray, one worker and two; what Ray adds a unit.
+
+    Start and stop of Ray are in the whole process's time, not in that of the merge itself.
+    """
+    shape = {"hidden": 2048, "mlp": 5632, "layers": 11, "kv": 256, "vocab": 32000}
+    points: list[dict[str, Any]] = []
+    for method in ("linear", "ties"):
+        for workers in (1, 2):
+            merged_s: dict[str, float] = {}
+            for executor in ("local", "ray"):
+                found = [tried(method, models(shape, 8), workers, "2GiB", executor) for _ in range(repeat)]
+                merged_s[executor] = min(record["timings"]["seconds"] for _, record in found)
+                point = {"method": method, "workers": workers, "executor": executor}
+                point |= {"merge_s": merged_s[executor], "units": len(found[0][1]["timings"]["units"])}
+                points.append({**point, **summary([run for run, _ in found])})
+                print(" ".join(str(value) for value in point.values()), points[-1]["least_s"], flush=True)
+            added_s = merged_s["ray"] - merged_s["local"]
+            points[-1]["added_ms_a_unit"] = round(1e3 * added_s / points[-1]["units"], 1)
+    return {"machine": machine(), "shape": shape, "experts": 8, "memory": "2GiB", "points": points}
+
+
 def draw(result: dict[str, Any], path: Path) -> None:
     """Seconds and memory against each axis, a panel each; methods by marker as well as colour."""
     import matplotlib
@@ -128,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["growth", "large"])
+    parser.add_argument("what", choices=["growth", "large", "ray"])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--slice", type=int, default=1, dest="slice_")
     arguments = parser.parse_args()
@@ -137,6 +163,8 @@ def main() -> None:
         result = growth(arguments.repeat)
         save("growth", result)
         draw(result, Path("docs/growth.svg"))
+    elif arguments.what == "ray":
+        save("ray", on_ray(arguments.repeat))
     else:
         save("large" if arguments.slice_ == 1 else f"large-{arguments.slice_}", large(arguments.slice_))
 
