@@ -1,0 +1,65 @@
+"""Rounds over a whole model: how often it is read, and what is read off the partials of an earlier round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import measuring
+from pipeline.work import reading
+from tests.helpers.merging import merge, small_tiles, weight_bytes, write_config
+from tests.helpers.models import write_family
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A TIES config trimmed over the whole model; deltas of bfloat16 experts meet the threshold often."""
+    base, experts = write_family(tmp_path / "models", experts=3, dtype="bfloat16", hidden=32)
+    small_tiles(monkeypatch)
+    return write_config(tmp_path / "merge.json", "ties-model", base, experts)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the rounds for which units were run, in order."""
+    names: list[str] = []
+    measure = measuring._measure
+
+    def noted(
+        plan: object, staging: object, run: object, settled: object, asking: dict[int, object]
+    ) -> object:
+        names.extend(sorted({round_.name for round_ in asking.values()}))  # type: ignore[attr-defined]
+        return measure(plan, staging, run, settled, asking)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measuring, "_measure", noted)
+    return names
+
+
+def test_a_whole_model_is_sampled_and_counted_once(config: Path, tmp_path: Path, measured: list[str]) -> None:
+    """Thresholds and ties of a whole model take a sample and one count; the majority of signs is one more."""
+    merge(config, tmp_path / "out")
+    assert measured == ["magnitudes.sample", "magnitudes.near", "majority"]
+
+
+def test_ties_read_off_are_ties_counted(
+    config: Path, tmp_path: Path, measured: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting equal entries in a pass of their own gives the bytes that reading them off gives."""
+    merge(config, tmp_path / "read-off")
+    monkeypatch.setattr(measuring, "_recall", lambda *given: None)
+    merge(config, tmp_path / "counted")
+    assert measured.count("ties") == 1
+    assert weight_bytes(tmp_path / "counted") == weight_bytes(tmp_path / "read-off")
+
+
+def test_a_thin_sample_changes_no_byte(
+    config: Path, tmp_path: Path, measured: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few elements the guess is made from, what comes out is the same."""
+    merge(config, tmp_path / "whole")
+    monkeypatch.setattr(reading, "_SAMPLE_LEAST", 8)
+    monkeypatch.setattr(reading, "_SAMPLE_RUN", 4)
+    merge(config, tmp_path / "thin")
+    assert weight_bytes(tmp_path / "thin") == weight_bytes(tmp_path / "whole")
+    assert measured.count("magnitudes.sample") == 2
