@@ -53,6 +53,10 @@ class Lane:
         self.tile_elements = TILE_ELEMENTS[self.device]
         self.load_elements = LOAD_ELEMENTS[self.device]
 
+    def tile(self, tensor: TensorPlan) -> int:
+        """Elements of one block of this tensor."""
+        return self.tile_elements
+
     def allocate(self, size_bytes: int) -> Bytes:
         """A fresh byte buffer that this lane reads from or writes to."""
         return np.empty(size_bytes, np.uint8)
@@ -85,10 +89,14 @@ class CpuLane(Lane):
         self._fused = has_fused()
         self._torch: Lane | None = None
 
+    def tile(self, tensor: TensorPlan) -> int:
+        """See `Lane`. Compiled loops hold nothing of a block's size, so that it may be a load."""
+        return max(self.load_elements, self.tile_elements) if self._knows(tensor) else self.tile_elements
+
     def block(self, staged: Staged, models: tuple[str, ...], out: Bytes) -> Block:
         """See `Lane`."""
         tensor = staged.tensor
-        if not self._fused or tensor.compute.name not in _FUSED_COMPUTE:
+        if not self._knows(tensor):
             return self._in_torch().block(staged, models, out)
         from pipeline.kernels.fused.block import FusedBlock, Stored
 
@@ -113,6 +121,9 @@ class CpuLane(Lane):
         """See `Lane`. Compiled loops have laid their result down already."""
         if not isinstance(merged, np.ndarray):
             self._in_torch().store(merged, dtype, out)
+
+    def _knows(self, tensor: TensorPlan) -> bool:
+        return self._fused and tensor.compute.name in _FUSED_COMPUTE
 
     def _in_torch(self) -> Lane:
         if self._torch is None:

@@ -43,7 +43,7 @@ class Walk:
         knobs = self.load.request.order.tensor.knobs
         partial: Partial = {}
         runs = sample_runs(0, self.numel) if thin else [(0, self.numel)]
-        bounds = [tile for run in runs for tile in _bounds(*run, self.lane.tile_elements)]
+        bounds = [tile for run in runs for tile in self._bounds(*run)]
         for _, _, _, block in self._tiles(bounds, lambda start, stop: NOWHERE):
             self.method.measure(round_, block, knobs, self.totals, self.before, partial)
             self._pass(block)
@@ -65,7 +65,7 @@ class Walk:
     def apply(self, room: Callable[[int, int], Bytes], done: Callable[[int, int], None]) -> None:
         """Merge every tile into the bytes that `room(start, stop)` gives, and say so to `done`."""
         tensor = self.load.request.order.tensor
-        for start, stop, out, block in self._tiles(_bounds(0, self.numel, self.lane.tile_elements), room):
+        for start, stop, out, block in self._tiles(self._bounds(0, self.numel), room):
             merged = self.method.apply(block, tensor.knobs, self.totals, self.before)
             self.lane.store(merged, tensor.spec.dtype, out)
             self._pass(block)
@@ -83,6 +83,12 @@ class Walk:
             out = room(start, stop)
             yield start, stop, out, self.lane.block(current, self.models, out)
 
+    def _bounds(self, start: int, stop: int) -> Bounds:
+        """Tile boundaries of a run; a run of nothing is one empty tile."""
+        step = self.lane.tile(self.load.request.order.tensor)
+        starts = range(start, max(stop, start + 1), step)
+        return [(first, min(first + step, stop)) for first in starts]
+
     def _pass(self, block: Block) -> None:
         knobs = self.load.request.order.tensor.knobs
         for round_ in self.scans:
@@ -98,9 +104,3 @@ def added(before: Partial, partial: Partial) -> Partial:
         if partial.keys() <= before.keys()
         else partial
     )
-
-
-def _bounds(start: int, stop: int, tile_elements: int) -> Bounds:
-    """Tile boundaries of a run; a run of nothing is one empty tile."""
-    starts = range(start, max(stop, start + 1), tile_elements)
-    return [(first, min(first + tile_elements, stop)) for first in starts]

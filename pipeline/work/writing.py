@@ -39,7 +39,8 @@ class Output:
         tensor, first = walk.load.request.order.tensor, walk.load.request.start
         size = tensor.spec.dtype.size_bytes
         end = walk.load.request.stop - first
-        room = max(self._lane.load_elements, self._lane.tile_elements)
+        tile = self._lane.tile(tensor)
+        room = max(self._lane.load_elements, tile)
         filled_from = 0
 
         def place(start: int, stop: int) -> Bytes:
@@ -47,7 +48,7 @@ class Output:
 
         def done(start: int, stop: int) -> None:
             nonlocal filled_from
-            if stop == end or stop + self._lane.tile_elements - filled_from > room:
+            if stop == end or stop + tile - filled_from > room:
                 self._lane.settle()
                 data = self._buffer(room * size)[: (stop - filled_from) * size]
                 self._submit(tensor, data, (first + filled_from) * size, digest)

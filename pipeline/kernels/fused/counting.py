@@ -25,6 +25,8 @@ _ZERO = np.float32(0)
 #: 24 bits of mantissa, shifted by up to 28, 2048 of them: 63 bits.
 _SPAN = np.int64(28)
 EXPONENTS = 255 + 32
+#: A tile is looked through as so many rows at once.
+_ROWS = 8
 
 #: A window in plain numbers: patterns [low, low + width) in bins of 2^shift, counted from `edge` on. Width 0:
 #: none.
@@ -51,7 +53,7 @@ def window_digits(
 ) -> None:
     """Count every bin of each expert's window, and how many patterns lie above it."""
     room = make_room()
-    places = np.empty(TILE, np.uint32)
+    places, least = np.empty(TILE, np.uint32), np.empty(TILE // _ROWS, np.uint32)
     for at in range(0, numel, TILE):
         count = min(TILE, numel - at)
         base_T, delta_T, places_T = room.base[:count], room.delta[:count], places[:count]
@@ -63,7 +65,7 @@ def window_digits(
             dropped(experts[s], base_T, at, start + at, compute, room, delta_T)
             above_S[s] += place_in(delta_T, window.low, window.width, places_T)
             table_B = counts[window.edge : window.edge + (np.int64(window.width) >> np.int64(window.shift))]
-            count_within(places_T, window.width, window.shift, table_B)
+            count_within(places_T, window.width, window.shift, least, table_B)
 
 
 @compiled
@@ -78,18 +80,22 @@ def place_in(values_T: Any, low: Any, width: Any, places_T: Any) -> int:
 
 
 @compiled
-def count_within(places_T: Any, width: Any, shift: Any, table_B: Any) -> None:
-    """Count the places below the width. Few are, so that runs of sixteen are looked at together."""
-    whole = places_T.size // 16 * 16
-    for at in range(0, whole, 16):
-        hits = np.int32(0)
-        for j in range(16):
-            hits += np.int32(places_T[at + j] < width)
-        if hits:
-            for j in range(16):
-                if places_T[at + j] < width:
-                    table_B[places_T[at + j] >> shift] += 1
-    for j in range(whole, places_T.size):
+def count_within(places_T: Any, width: Any, shift: Any, least_C: Any, table_B: Any) -> None:
+    """Count the places below the width. Few are, so the least of each column of eight is looked at first."""
+    columns = places_T.size // _ROWS
+    for j in range(columns):
+        least_C[j] = places_T[j]
+    for row in range(1, _ROWS):
+        row_C = places_T[row * columns : (row + 1) * columns]
+        for j in range(columns):
+            least_C[j] = min(least_C[j], row_C[j])
+    for j in range(columns):
+        if least_C[j] < width:
+            for row in range(_ROWS):
+                place = places_T[row * columns + j]
+                if place < width:
+                    table_B[place >> shift] += 1
+    for j in range(_ROWS * columns, places_T.size):
         if places_T[j] < width:
             table_B[places_T[j] >> shift] += 1
 
