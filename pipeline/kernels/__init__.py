@@ -9,6 +9,9 @@ from __future__ import annotations
 from functools import cache
 from importlib.util import find_spec
 
+#: Compute types that the compiled loops know; float64 is torch's.
+FUSED_COMPUTE = ("float32", "bfloat16", "float16")
+
 
 @cache
 def has_fused() -> bool:

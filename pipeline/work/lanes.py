@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.kernels import has_fused
+from pipeline.kernels import FUSED_COMPUTE, has_fused
 from pipeline.kernels.contract import Block
 from pipeline.plan.cost import LOAD_ELEMENTS, TILE_ELEMENTS
 from pipeline.plan.plan import TensorPlan
 from pipeline.values import DType
 from pipeline.work.reading import Bytes, Load
 
-_FUSED_COMPUTE = ("float32", "bfloat16", "float16")
 #: Measuring needs no place for a result.
 NOWHERE: Bytes = np.empty(0, np.uint8)
 
@@ -123,7 +122,7 @@ class CpuLane(Lane):
             self._in_torch().store(merged, dtype, out)
 
     def _knows(self, tensor: TensorPlan) -> bool:
-        return self._fused and tensor.compute.name in _FUSED_COMPUTE
+        return self._fused and tensor.compute.name in FUSED_COMPUTE
 
     def _in_torch(self) -> Lane:
         if self._torch is None:

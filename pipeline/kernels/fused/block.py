@@ -19,8 +19,6 @@ from pipeline.kernels.fused.sparse import EXPERT
 from pipeline.kernels.keys import draw_limit
 from pipeline.kernels.limbs import UNIT_EXPONENT
 
-#: Compute types that the loops know; float64 is torch's.
-COMPUTE = ("float32", "bfloat16", "float16")
 _ALL = 1 << 62
 _F32_UNIT_EXPONENT = -149
 
@@ -56,8 +54,7 @@ class FusedBlock(Block):
 
     def average(self, weights: Sequence[float], divisor: float) -> NDArray[np.uint8]:
         """See `Block`."""
-        experts = self._experts(range(len(self.experts)), [Losses()] * len(self.experts))
-        experts["weight"] = weights
+        experts = self._weighted([Losses()] * len(self.experts), weights)
         mixing.average(experts, self.numel, np.float32(divisor), *self._types(), self.out)
         return self.out
 

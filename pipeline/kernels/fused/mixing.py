@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.kernels.fused.compiling import compiled
-from pipeline.kernels.fused.floats import narrow, quantise
+from pipeline.kernels.fused.floats import F32, narrow, quantise
 from pipeline.kernels.fused.sparse import TILE, load, scale, sparse
 
 Room = namedtuple("Room", ["base", "delta", "keep", "bits", "total", "agreeing", "divisor"])
@@ -69,9 +69,7 @@ def average(experts: Any, numel: int, divisor: Any, compute: int, stored: int, o
             weight = experts[e].weight
             for j in range(count):
                 total_T[j] += work_T[j] * weight
-        if divisor != _ONE:
-            for j in range(count):
-                total_T[j] /= divisor
+        divide(total_T, divisor, F32)
         quantise(total_T, compute)
         narrow(total_T, stored, at, out)
 

@@ -24,6 +24,7 @@ from pipeline.kernels.fused.floats import (
     quantise,
     single,
 )
+from pipeline.kernels.keys import GAMMA, STEPS
 
 TILE = 1024
 
@@ -38,9 +39,8 @@ EXPERT = np.dtype(
 )  # fmt: skip
 
 _ABSOLUTE = np.uint32(0x7FFFFFFF)
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
+_GAMMA = np.uint64(GAMMA)
+(_S30, _FIRST), (_S27, _SECOND), (_S31, _) = (map(np.uint64, step) for step in STEPS)
 _ONE, _ZERO = np.float32(1), np.float32(0)
 
 

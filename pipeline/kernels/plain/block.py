@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -150,11 +151,15 @@ class PlainBlock(Block):
         assert self.base_N is not None, "the planner gives a base to every method that requires one"
         return torch.sub(self.experts_EN[expert], self.base_N, out=out_N)
 
+    @cached_property
+    def _draws(self) -> Draws:
+        """Counters that every expert's draws begin from."""
+        return Draws(self.start, self.numel, self.experts_EN.device)
+
     def _survivors(self, loss: Losses) -> Tensor:
-        """1 where the random drop leaves the entry: int32."""
+        """1 where the random drop leaves the entry: int32, valid until the next call."""
         assert loss.drop is not None
-        draws = Draws(self.start, self.numel, self.experts_EN.device)
-        return draws.keep(loss.drop.key, loss.drop.density)
+        return self._draws.keep(loss.drop.key, loss.drop.density)
 
     def _dropped(self, expert: int, loss: Losses, out_N: Tensor) -> Tensor:
         """The delta, dropped entries at zero."""
