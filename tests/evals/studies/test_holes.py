@@ -19,25 +19,11 @@ from evals.studies.run import Running, chosen_merges, run_study
 from evals.studies.state import read_state, scores_of
 from pipeline.errors import ConfigError, InputError, RunError
 from tests.helpers.inline import InlineExecutor
-from tests.helpers.study_models import CATEGORIES, one_base, small_study, write_files, write_models
+from tests.helpers.study_models import CATEGORIES, one_base, small_study
 
 AVERAGING: dict[str, Any] = {"averaging": {"merge_method": "linear"}}
 TUNED: dict[str, Any] = {"m": {"merge_method": "task_arithmetic", "tune": {"lambda": [0.3, 1.0]}}}
 ONE: dict[str, Any] = {"bases": [one_base("weak")], "seeds": [0], "experts": [2]}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bases, experts and multitask models."""
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def files(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with suites and data, where the study's paths start."""
-    monkeypatch.chdir(tmp_path)
-    write_files(tmp_path, models)
-    return tmp_path
 
 
 def run(config: StudyConfig) -> RunError | None:

@@ -23,21 +23,7 @@ from pipeline.checkpoint.manifest import MANIFEST_NAME
 from pipeline.errors import InputError, RunError
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.study_files import base as listed
-from tests.helpers.study_models import CATEGORIES, one_base, small_study, write_files, write_models
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bases, experts and multitask models."""
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def files(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with suites and data, where the study's paths start; its study has one base."""
-    monkeypatch.chdir(tmp_path)
-    write_files(tmp_path, models)
-    return tmp_path
+from tests.helpers.study_models import CATEGORIES, one_base, small_study, write_files
 
 
 @pytest.fixture(scope="module")
