@@ -7,19 +7,16 @@ The driver's side of measure -> fold -> settle: it adds integers and never sees 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.fold import exclusive_scan, fold, unpack
 from pipeline.methods import load_method
-from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
+from pipeline.methods.contract import Partial, Round, Scope, Totals
 from pipeline.plan.plan import Group, MergePlan, Piece, UnitPlan
 from pipeline.staging import Staging
-from pipeline.work.orders import PieceOrder, UnitOrder
-
-RunUnits = Callable[[Sequence[tuple[UnitPlan, UnitOrder]], str], Iterator[tuple[str, dict[str, Any]]]]
-"""Runs measuring orders under a label; yields (order id, result) as they finish."""
+from pipeline.work.orders import MergeOrder, PieceOrder
 
 
 @dataclass
@@ -53,91 +50,104 @@ class _Measured:
                 self.by_piece[key] = partial
 
 
-def settle_groups(plan: MergePlan, staging: Staging, run_units: RunUnits) -> dict[int, Settled]:
-    """Run every group's rounds, all groups at once, and return what was settled by group number.
+class Measuring:
+    """The rounds of one merge: ask, take every answer, close, until there is nothing to ask.
 
-    A measuring unit that an earlier run finished is read from the work directory instead of being run again.
+    `todo` holds what must be run for the rounds that are open: (unit, the merge's order in it). Results that
+    an earlier run left in the work directory are read, not asked for again.
     """
-    method = load_method(plan.config.merge_method)
-    settled = {number: Settled() for number in range(len(plan.groups))}
-    while True:
-        asking = {
+
+    def __init__(self, plan: MergePlan, staging: Staging) -> None:
+        self.plan, self.staging = plan, staging
+        self.settled = {number: Settled() for number in range(len(plan.groups))}
+        self.todo: list[tuple[UnitPlan, MergeOrder]] = []
+        self._method = load_method(plan.config.merge_method)
+        self._asking: dict[int, Round] = {}
+        self._measured: dict[int, _Measured] = {}
+
+    def ask(self) -> bool:
+        """Open the next round of every group that has one; whether there is any."""
+        self._asking = {
             number: round_
-            for number, known in settled.items()
-            if (round_ := method.next_round(plan.groups[number].knobs, known.totals)) is not None
+            for number, known in self.settled.items()
+            if (round_ := self._method.next_round(self.plan.groups[number].knobs, known.totals)) is not None
         }
-        if not asking:
-            return settled
-        measured = {
-            number: recalled
-            for number, round_ in asking.items()
-            if (recalled := _recall(plan, staging, method, number, settled[number], round_)) is not None
-        }
-        open_ = {number: round_ for number, round_ in asking.items() if number not in measured}
-        if open_:
-            measured |= _measure(plan, staging, run_units, settled, open_)
-        for number, round_ in asking.items():
-            known, group = settled[number], plan.groups[number]
+        self._measured, self.todo = {}, []
+        for number, round_ in self._asking.items():
+            recalled = self._recall(number, round_)
+            self._measured[number] = recalled or _Measured()
+            if recalled is None:
+                self._look_up(number, round_)
+        return bool(self._asking)
+
+    def take(self, unit: UnitPlan, value: Mapping[str, Any]) -> None:
+        """The result of one order of `todo`: kept for a resume, and added to its group's sum."""
+        assert unit.group is not None
+        round_ = self._asking[unit.group]
+        text = {key: b64encode(data).decode() for key, data in value["partials"].items()}
+        self.staging.save_partials(_order_id(unit, round_), {**value, "partials": text})
+        partials = {key: unpack(data) for key, data in value["partials"].items()}
+        self._measured[unit.group].take(partials, round_.scan)
+
+    def close(self) -> None:
+        """Every result is in: what the groups know moves on."""
+        for number, round_ in self._asking.items():
+            known, group, measured = self.settled[number], self.plan.groups[number], self._measured[number]
             known.kept = round_ if round_.keep else known.kept
             if round_.scan:
-                _note_sums(plan, group, known, measured[number])
+                _note_sums(self.plan, group, known, measured)
                 known.scans = (*known.scans, round_)
             scope = Scope(group.numel)
-            folded = measured[number].folded
-            known.totals = method.settle(round_, folded, group.knobs, known.totals, scope)
+            known.totals = self._method.settle(round_, measured.folded, group.knobs, known.totals, scope)
+
+    def _look_up(self, number: int, round_: Round) -> None:
+        """Take what an earlier run left of a round, and note the rest as to be done."""
+        for unit in self._units(number):
+            held = self.staging.load_partials(_order_id(unit, round_))
+            if held is None:
+                self.todo.append(
+                    (unit, merge_order(self.plan, self.staging, unit, self.settled[number], round_))
+                )
+            else:
+                self._measured[number].take(_unpacked(held), round_.scan)
+
+    def _recall(self, number: int, round_: Round) -> _Measured | None:
+        """A round of one group read off the partials that an earlier one left, one unit's at a time; None
+        where they do not tell.
+        """
+        known = self.settled[number]
+        if known.kept is None:
+            return None
+        measured = _Measured()
+        for unit in self._units(number):
+            held = self.staging.load_partials(_order_id(unit, known.kept))
+            assert held is not None, "a round's partials stay until the merge is published"
+            for key, kept in _unpacked(held).items():
+                partial = self._method.recall(round_, kept, self.plan.groups[number].knobs, known.totals)
+                if partial is None:
+                    return None
+                measured.take({key: partial}, round_.scan)
+        return measured
+
+    def _units(self, number: int) -> Iterator[UnitPlan]:
+        return (unit for unit in self.plan.units if unit.group == number)
 
 
-def _measure(
-    plan: MergePlan,
-    staging: Staging,
-    run_units: RunUnits,
-    settled: Mapping[int, Settled],
-    asking: Mapping[int, Round],
-) -> dict[int, _Measured]:
-    """One round of every group that asks for one; results are folded as they come and kept for a resume."""
-    measured = {number: _Measured() for number in asking}
-    todo: list[tuple[UnitPlan, UnitOrder]] = []
-    group_of: dict[str, int] = {}
-    for unit in plan.units:
-        if unit.group is None or unit.group not in asking:
-            continue
-        order = _order(plan, staging, unit, settled[unit.group], asking[unit.group])
-        held = staging.load_partials(order.id)
-        if held is None:
-            todo.append((unit, order))
-            group_of[order.id] = unit.group
-        else:
-            measured[unit.group].take(_unpacked(held), asking[unit.group].scan)
-    label = "/".join(sorted({round_.name for round_ in asking.values()}))
-    for order_id, value in run_units(todo, f"measuring {label}"):
-        text = {key: b64encode(data).decode() for key, data in value["partials"].items()}
-        staging.save_partials(order_id, {**value, "partials": text})
-        number = group_of[order_id]
-        partials = {key: unpack(data) for key, data in value["partials"].items()}
-        measured[number].take(partials, asking[number].scan)
-    return measured
-
-
-def _recall(
-    plan: MergePlan, staging: Staging, method: Method, number: int, known: Settled, round_: Round
-) -> _Measured | None:
-    """A round of one group read off the partials that an earlier one left, one unit's at a time; None where
-    they do not tell.
-    """
-    if known.kept is None:
-        return None
-    measured = _Measured()
-    for unit in plan.units:
-        if unit.group != number:
-            continue
-        held = staging.load_partials(_order_id(unit, known.kept))
-        assert held is not None, "a round's partials stay until the merge is published"
-        for key, kept in _unpacked(held).items():
-            partial = method.recall(round_, kept, plan.groups[number].knobs, known.totals)
-            if partial is None:
-                return None
-            measured.take({key: partial}, round_.scan)
-    return measured
+def merge_order(
+    plan: MergePlan, staging: Staging, unit: UnitPlan, known: Settled, round_: Round | None = None
+) -> MergeOrder:
+    """The merge's part in a unit as a worker receives it, with what is known about its group so far."""
+    return MergeOrder(
+        method=plan.config.merge_method,
+        models=tuple(str(index.ref) for index in plan.experts),
+        directory="" if plan.discard else str(staging.model.absolute()),
+        pieces=tuple(
+            PieceOrder(plan.tensors[piece.tensor], piece, known.totals, known.before(piece))
+            for piece in unit.pieces
+        ),
+        round=round_,
+        scans=known.scans,
+    )
 
 
 def _unpacked(held: Mapping[str, Any]) -> dict[str, Partial]:
@@ -159,21 +169,3 @@ def _note_sums(plan: MergePlan, group: Group, known: Settled, measured: _Measure
     names = [plan.tensors[piece.tensor].piece_name(piece) for piece in pieces]
     for piece, sums in zip(pieces, exclusive_scan([measured.by_piece[name] for name in names]), strict=True):
         known.sums[piece.tensor, piece.start] = {**known.before(piece), **sums}
-
-
-def _order(plan: MergePlan, staging: Staging, unit: UnitPlan, known: Settled, round_: Round) -> UnitOrder:
-    pieces = tuple(
-        PieceOrder(plan.tensors[piece.tensor], piece, known.totals, known.before(piece))
-        for piece in unit.pieces
-    )
-    return UnitOrder(
-        id=_order_id(unit, round_),
-        method=plan.config.merge_method,
-        models=tuple(str(index.ref) for index in plan.experts),
-        device=plan.device,
-        directory=str(staging.model),
-        memory_bytes=0,
-        pieces=pieces,
-        round=round_,
-        scans=known.scans,
-    )

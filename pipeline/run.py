@@ -1,13 +1,14 @@
-"""MergePlan x Executor -> rounds -> receipts -> a published model. The story of a merge, and nothing else.
+"""MergePlan x Executor -> rounds -> receipts -> a published model. The story of a merge, or of several that
+read together, and nothing else.
 
-Whatever kills this process, running the same command again continues; the output directory appears only when
+Whatever kills this process, running the same command again continues; an output directory appears only when
 it is complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -15,21 +16,18 @@ from typing import Any
 
 from cluster.contract import Executor, Outcome, Resources, Unit
 from cluster.progress import Progress
-from pipeline.checkpoint.commit import publish
-from pipeline.checkpoint.files import digest_bytes
 from pipeline.checkpoint.locate import fetch_weights
 from pipeline.checkpoint.manifest import Manifest
 from pipeline.errors import MergescaleError, UnitError
 from pipeline.machine import available_memory_bytes
-from pipeline.measuring import Settled, settle_groups
 from pipeline.output import absolute, check_output
 from pipeline.plan.cost import INTERPRETER_BYTES, raw_bytes
 from pipeline.plan.plan import MergePlan, UnitPlan
-from pipeline.publishing import furnish, note_discarded
+from pipeline.plan.together import read_bytes, share_units, shared_cost
 from pipeline.staging import Staging, clear_leftovers, explain
+from pipeline.underway import Underway
 from pipeline.work.entry import run_unit
-from pipeline.work.orders import PieceOrder, UnitOrder
-from pipeline.work.seal import intact, seal
+from pipeline.work.orders import MergeOrder, UnitOrder
 
 _SLOW_BYTES_PER_S = 20e6
 
@@ -42,183 +40,176 @@ def run_merge(
     fresh: bool = False,
     show_progress: bool = False,
 ) -> Manifest:
-    """Carry the plan out and publish the model at `out`; returns its manifest.
+    """Carry the plan out and publish the model at `out`; returns its manifest. See `run_merges`."""
+    return run_merges([plan], [out], executor, fresh=fresh, show_progress=show_progress)[0]
 
-    An `out` that already holds this merge is returned at once; an
-    interrupted run is resumed; `fresh` starts over. Raises OutputError when `out` is taken, UnitError or
-    RunError when work failed (what is finished is kept), CheckpointError when tensors that must be equal are
-    not.
+
+def run_merges(
+    plans: Sequence[MergePlan],
+    outs: Sequence[str | Path],
+    executor: Executor,
+    *,
+    fresh: bool = False,
+    show_progress: bool = False,
+) -> list[Manifest]:
+    """Carry out plans that were made together (`plan_merges`), reading what they share once, and publish each
+    model at its `out`; returns the manifests.
+
+    An `out` that already holds its merge is left as it is; an interrupted run is resumed; `fresh` starts
+    over. Raises OutputError when an `out` is taken, UnitError or RunError when work failed (what is finished
+    is kept), CheckpointError when tensors that must be equal are not.
     """
-    out = absolute(out)
-    done = check_output(plan, out, fresh)
-    if done is not None:
-        clear_leftovers(out)
-        return done
-    plan = with_local_weights(plan)
+    places = [absolute(out) for out in outs]
+    found = [check_output(plan, out, fresh) for plan, out in zip(plans, places, strict=True)]
     began = perf_counter()
+    with ExitStack() as opened:
+        merges: dict[int, Underway] = {}
+        for number, (plan, out) in enumerate(zip(plans, places, strict=True)):
+            if found[number] is not None:
+                clear_leftovers(out)
+                continue
+            staging = _open(with_local_weights(plan), out, fresh)
+            opened.callback(staging.ledger.close)
+            found[number] = staging.done
+            if staging.done is None:
+                merges[number] = Underway(staging.plan, staging)
+            else:
+                staging.discard()
+        if merges:
+            root = next(iter(merges.values())).staging.root
+            try:
+                run = _Run(list(merges.values()), executor, show_progress)
+                run.measure()
+                run.merge()
+                for number, sealed in zip(merges, run.seal(), strict=True):
+                    elapsed_s = perf_counter() - began
+                    found[number] = merges[number].publish(sealed, executor, elapsed_s, replace=fresh)
+            except OSError as error:
+                raise explain(error, str(root)) from error
+    return [manifest for manifest in found if manifest is not None]
+
+
+def _open(plan: MergePlan, out: Path, fresh: bool) -> Staging:
+    """The merge's work directory, locked and prepared."""
     try:
-        staging = Staging(plan, out, fresh)
+        return Staging(plan, out, fresh)
     except OSError as error:
         raise explain(error, str(out)) from error
-    try:
-        if staging.done is not None:
-            staging.discard()
-            return staging.done
-        run = _Run(plan, staging, executor, show_progress)
-        settled = settle_groups(plan, staging, run.measure)
-        run.merge(settled)
-        digests = run.seal()
-        finish = note_discarded if plan.discard else furnish
-        manifest = finish(plan, staging, digests, executor, perf_counter() - began)
-        publish(staging.model, out, replace=fresh)
-        staging.discard()
-    except OSError as error:
-        raise explain(error, str(staging.root)) from error
-    finally:
-        staging.ledger.close()
-    return manifest
 
 
 class _Run:
     """The parts that every stage of one run shares."""
 
-    def __init__(self, plan: MergePlan, staging: Staging, executor: Executor, show_progress: bool) -> None:
-        self.plan, self.staging, self.executor, self.show = plan, staging, executor, show_progress
-        self.raw_bytes = raw_bytes(plan.limits, len(plan.experts), plan.device)
-        self.forget = plan.cost.read_bytes > available_memory_bytes()
+    def __init__(self, merges: Sequence[Underway], executor: Executor, show_progress: bool) -> None:
+        self.merges, self.executor, self.show = merges, executor, show_progress
+        self.plans = [merge.plan for merge in merges]
+        self.device = self.plans[0].device
+        self.raw_bytes = min(raw_bytes(plan.limits, len(plan.experts), self.device) for plan in self.plans)
+        cost = shared_cost(self.plans)
+        self.forget = cost.read_bytes > available_memory_bytes()
         self.resources = Resources(
             cpus=1,
-            gpus=1 if plan.device == "cuda" and executor.name == "ray" else 0,
-            memory_bytes=plan.cost.memory_bytes + INTERPRETER_BYTES,
+            gpus=1 if self.device == "cuda" and executor.name == "ray" else 0,
+            memory_bytes=cost.memory_bytes + INTERPRETER_BYTES,
         )
 
-    def measure(
-        self, orders: Sequence[tuple[UnitPlan, UnitOrder]], label: str
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Run measuring orders; yields (order id, result) in finish order."""
-        read_bytes = {order.id: unit.read_bytes for unit, order in orders}
-        units = (self._unit(unit, order) for unit, order in orders)
-        for outcome in self._outcomes(units, sum(read_bytes.values()), label, read_bytes):
-            assert outcome.value is not None
-            yield outcome.unit_id, outcome.value
+    def measure(self) -> None:
+        """Run every merge's rounds side by side, until all that must be known before merging is."""
+        rounds = [merge.measuring for merge in self.merges]
+        while sum(each.ask() for each in rounds):  # not any(): every merge is asked
+            # A sample reads a share of each piece: it goes together with samples only.
+            shared: dict[tuple[str, bool], list[tuple[int, UnitPlan, MergeOrder]]] = {}
+            names = set()
+            for number, each in enumerate(rounds):
+                for unit, order in each.todo:
+                    assert order.round is not None
+                    names.add(order.round.name)
+                    shared.setdefault((unit.id, order.round.sample), []).append((number, unit, order))
+            members = {f"{key}-{'sample' if thin else 'all'}": found for (key, thin), found in shared.items()}
+            for name, _, results in self._work(members, f"measuring {'/'.join(sorted(names))}"):
+                for (number, unit, _), result in zip(members[name], results, strict=True):
+                    rounds[number].take(unit, result)
+            for each in rounds:
+                each.close()
 
-    def merge(self, settled: dict[int, Settled]) -> None:
+    def merge(self) -> None:
         """Run every merging unit whose receipt and bytes do not agree yet."""
-        kept = self._kept()
-        todo = [unit for unit in self.plan.units if unit.id not in kept]
-        read_bytes = {unit.id: unit.read_bytes for unit in todo}
-        units = (
-            self._unit(unit, self.order(unit, settled.get(-1 if unit.group is None else unit.group)))
-            for unit in todo
-        )
-        label = f"merging {self.plan.config.merge_method}"
-        for outcome in self._outcomes(units, sum(read_bytes.values()), label, read_bytes):
+        checked = self._each([merge.checks() for merge in self.merges], "intact", "checking finished work")
+        kept = [merge.kept(found) for merge, found in zip(self.merges, checked, strict=True)]
+        members = {
+            unit.id: [
+                (number, own, self.merges[number].order(own))
+                for number, own in unit.members
+                if unit.id not in kept[number]
+            ]
+            for unit in share_units(self.plans)
+        }
+        todo = {name: found for name, found in members.items() if found}
+        one = self.plans[0].config.merge_method
+        label = f"merging {one if len(self.plans) == 1 else f'{len(self.plans)} models'}"
+        for name, worker, results in self._work(todo, label):
+            for (number, _, _), result in zip(todo[name], results, strict=True):
+                self.merges[number].note(name, result, worker)
+
+    def seal(self) -> list[dict[str, str]]:
+        """Per merge the digest of every weight file, read back and checked against the receipts."""
+        return self._each([merge.seals() for merge in self.merges], "digest", "sealing")
+
+    def _work(
+        self, members: Mapping[str, list[tuple[int, UnitPlan, MergeOrder]]], label: str
+    ) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+        """Run units of one or more merges; yields (name, worker, one result a member) in finish order."""
+        sizes = {
+            name: read_bytes([(self.plans[number], unit) for number, unit, _ in found])
+            for name, found in members.items()
+        }
+        units = (self._unit(name, found, sizes[name]) for name, found in members.items())
+        for outcome in self._outcomes(units, sizes, label):
             assert outcome.value is not None
-            self.staging.ledger.append(outcome.unit_id, {**outcome.value, "worker": outcome.worker})
+            yield outcome.unit_id, outcome.worker, outcome.value["merges"]
 
-    def seal(self) -> dict[str, str]:
-        """Digest of every weight file, read back from the disk and checked against the receipts.
-
-        Where nothing was written: digest of the list of its pieces and their digests.
-        """
-        pieces = self._pieces_by_file()
-        if self.plan.discard:
-            return {name: digest_bytes(repr(found).encode()) for name, found in pieces.items()}
-        units = (
-            Unit(
-                f"seal-{shard.name}",
-                seal,
-                {"path": str(self.staging.model / shard.name), "pieces": pieces[shard.name]},
-            )
-            for shard in self.plan.shards
-        )
-        sizes = {f"seal-{shard.name}": shard.size_bytes for shard in self.plan.shards}
-        digests = {}
-        for outcome in self._outcomes(units, sum(sizes.values()), "sealing", sizes):
-            assert outcome.value is not None
-            digests[outcome.unit_id.removeprefix("seal-")] = outcome.value["digest"]
-        return digests
-
-    def order(self, unit: UnitPlan, settled: Settled | None) -> UnitOrder:
-        """The unit as a worker receives it, with what the rounds found out about its group."""
-        pieces = tuple(
-            PieceOrder(
-                self.plan.tensors[piece.tensor],
-                piece,
-                settled.totals if settled else {},
-                settled.before(piece) if settled else {},
-            )
-            for piece in unit.pieces
-        )
-        return UnitOrder(
-            id=unit.id,
-            method=self.plan.config.merge_method,
-            models=tuple(str(index.ref) for index in self.plan.experts),
-            device=self.plan.device,
-            directory="" if self.plan.discard else str(self.staging.model.absolute()),
-            memory_bytes=self.raw_bytes,
-            pieces=pieces,
-            scans=settled.scans if settled else (),
-            forget=self.forget,
-        )
-
-    def _unit(self, unit: UnitPlan, order: UnitOrder) -> Unit:
+    def _unit(self, name: str, found: list[tuple[int, UnitPlan, MergeOrder]], size_bytes: int) -> Unit:
         # Storage may be far slower than planned: a new attempt is for lost workers, not for slow disks.
-        patient_s = max(unit.expected_s, (unit.read_bytes + unit.write_bytes) / _SLOW_BYTES_PER_S)
-        return Unit(order.id, run_unit, {"order": order}, self.resources, patient_s)
+        written_bytes = sum(unit.write_bytes for _, unit, _ in found)
+        expected_s = sum(unit.expected_s for _, unit, _ in found)
+        patient_s = max(expected_s, (size_bytes + written_bytes) / _SLOW_BYTES_PER_S)
+        orders = tuple(order for _, _, order in found)
+        order = UnitOrder(name, self.device, self.raw_bytes, orders, self.forget)
+        return Unit(name, run_unit, {"order": order}, self.resources, patient_s)
+
+    def _each(
+        self, asked: Sequence[Sequence[tuple[Unit, int]]], key: str, label: str
+    ) -> list[dict[str, Any]]:
+        """Run each merge's small units; per merge what `key` of the unit's result is, by the unit's id."""
+        numbered = {
+            f"{number}-{unit.id}": (number, unit, size)
+            for number, units in enumerate(asked)
+            for unit, size in units
+        }
+        found: list[dict[str, Any]] = [{} for _ in asked]
+        sizes = {name: size for name, (_, _, size) in numbered.items()}
+        units = (replace(unit, id=name) for name, (_, unit, _) in numbered.items())
+        for outcome in self._outcomes(units, sizes, label):
+            assert outcome.value is not None
+            number, unit, _ = numbered[outcome.unit_id]
+            found[number][unit.id] = outcome.value[key]
+        return found
 
     def _outcomes(
-        self, units: Iterable[Unit], total_bytes: int, label: str, size_bytes: dict[str, int]
+        self, units: Iterable[Unit], size_bytes: Mapping[str, int], label: str
     ) -> Iterator[Outcome]:
         """Outcomes as they come, with live progress; the first fault ends the run with its cause."""
+        if not size_bytes:
+            return
         with (
             closing(self.executor.run(units)) as outcomes,  # type: ignore[type-var]  # generators close
-            Progress(total_bytes, label, enabled=self.show) as progress,
+            Progress(sum(size_bytes.values()), label, enabled=self.show) as progress,
         ):
             for outcome in outcomes:
                 if outcome.fault is not None:
                     raise _failure(outcome)
                 progress.advance(size_bytes[outcome.unit_id])
                 yield outcome
-
-    def _kept(self) -> set[str]:
-        """Units of an earlier run whose bytes on disk still have the digests their receipts name."""
-        receipts = self.staging.ledger.done
-        held = {unit.id: unit for unit in self.plan.units if unit.id in receipts}
-        if self.plan.discard:
-            return set(held)
-        units = (
-            Unit(f"check-{unit.id}", intact, {"pieces": self._laid_down(unit, receipts[unit.id]["digests"])})
-            for unit in held.values()
-        )
-        sizes = {f"check-{unit.id}": unit.write_bytes for unit in held.values()}
-        kept = set()
-        if held:
-            for outcome in self._outcomes(units, sum(sizes.values()), "checking finished work", sizes):
-                assert outcome.value is not None
-                if outcome.value["intact"]:
-                    kept.add(outcome.unit_id.removeprefix("check-"))
-        return kept
-
-    def _laid_down(self, unit: UnitPlan, digests: dict[str, str]) -> list[tuple[str, int, int, str]]:
-        """(path, first byte, end byte, digest) of every piece of a finished unit."""
-        found = []
-        for piece in unit.pieces:
-            tensor = self.plan.tensors[piece.tensor]
-            size = tensor.spec.dtype.size_bytes
-            start, stop = (tensor.start_byte + index * size for index in (piece.start, piece.stop))
-            digest = digests.get(tensor.piece_name(piece), "")
-            found.append((str(self.staging.model / tensor.file), start, stop, digest))
-        return found
-
-    def _pieces_by_file(self) -> dict[str, list[tuple[int, int, str]]]:
-        """Per output file: (first byte, end byte, digest) of every piece, in file order."""
-        found: dict[str, list[tuple[int, int, str]]] = {shard.name: [] for shard in self.plan.shards}
-        for unit in self.plan.units:
-            digests = self.staging.ledger.done[unit.id]["digests"]
-            for path, start, stop, digest in self._laid_down(unit, digests):
-                found[Path(path).name].append((start, stop, digest))
-        return {name: sorted(pieces) for name, pieces in found.items()}
 
 
 def _failure(outcome: Outcome) -> Exception:

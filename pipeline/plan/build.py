@@ -16,13 +16,12 @@ from pipeline.checkpoint.layout import ShardLayout, lay_out, natural_key
 from pipeline.checkpoint.locate import read_index
 from pipeline.config.load import fingerprint, to_dict
 from pipeline.config.merge import MergeConfig
-from pipeline.errors import ConfigError
 from pipeline.methods import load_method
 from pipeline.methods.contract import Method
-from pipeline.plan import cost, cut
 from pipeline.plan.align import Aligned, align, promote
-from pipeline.plan.plan import Group, Limits, MergePlan, Piece, Source, TensorPlan, UnitPlan
+from pipeline.plan.plan import Cost, Limits, MergePlan, Source, TensorPlan
 from pipeline.plan.rules import count_layers, experts_of, layer_position, settings_for, unmatched_filters
+from pipeline.plan.units import Draft, cut_work
 from pipeline.values import DTYPES, DTYPES_BY_NAME, DType, ModelRef, TensorSpec
 
 #: Raised when the arithmetic or the file form changes, so that an interrupted run of an older version is not
@@ -39,17 +38,37 @@ def plan_merge(
     limits: Limits = DEFAULT_LIMITS,
     shard_size_bytes: int = DEFAULT_SHARD_BYTES,
 ) -> MergePlan:
-    """Plan a merge from headers alone.
+    """Plan a merge from headers alone: `plan_merges` of one config."""
+    return plan_merges([config], device=device, limits=limits, shard_size_bytes=shard_size_bytes)[0]
 
-    `device` is "cpu" or "cuda". Raises ConfigError for what the config gets wrong and CheckpointError for
+
+def plan_merges(
+    configs: Sequence[MergeConfig],
+    *,
+    device: str = "cpu",
+    limits: Limits = DEFAULT_LIMITS,
+    shard_size_bytes: int = DEFAULT_SHARD_BYTES,
+) -> tuple[MergePlan, ...]:
+    """Plan merges that share one pass over their inputs, from headers alone.
+
+    `device` is "cpu" or "cuda". Raises ConfigError for what a config gets wrong and CheckpointError for
     models that do not fit together, naming model, tensor and file.
     """
+    uncut = [_plan_uncut(config, device, limits, shard_size_bytes) for config in configs]
+    drafts = [Draft(plan.tensors, load_method(plan.config.merge_method)) for plan in uncut]
+    cuts = cut_work(drafts, limits, device)
+    return tuple(
+        replace(plan, groups=found.groups, units=found.units, cost=found.cost)
+        for plan, found in zip(uncut, cuts, strict=True)
+    )
+
+
+def _plan_uncut(config: MergeConfig, device: str, limits: Limits, shard_size_bytes: int) -> MergePlan:
+    """Everything about one merge but how its work is cut and what it costs."""
     method = load_method(config.merge_method, config.source)
     experts, base, companion = _read_indexes(config, method)
     aligned, notes = align(experts if base is None else (base, *experts))
     tensors, shards = _place(aligned, config, method, base is not None, shard_size_bytes)
-    cost.enough_memory(tensors, limits, device)
-    groups, units = _orders(tensors, method, limits, device)
     names = [tensor.spec.name for tensor in tensors]
     identity = _identity(config, method, experts, base, companion, device, shard_size_bytes)
     return MergePlan(
@@ -62,9 +81,9 @@ def plan_merge(
         companion=companion,
         tensors=tensors,
         shards=shards,
-        groups=groups,
-        units=units,
-        cost=cost.total_cost(units, tensors, limits, device),
+        groups=(),
+        units=(),
+        cost=Cost(0, 0, 0, 0.0),
         notes=(*config.notes, *_no_config(companion), *unmatched_filters(config, names), *notes),
     )
 
@@ -156,105 +175,6 @@ def _one_compute(tensors: Sequence[TensorPlan], method: Method) -> tuple[TensorP
         return tuple(tensors)
     return tuple(
         replace(tensor, compute=DTYPES["F64"]) if tensor.action == "merge" else tensor for tensor in tensors
-    )
-
-
-def _orders(
-    tensors: Sequence[TensorPlan], method: Method, limits: Limits, device: str
-) -> tuple[tuple[Group, ...], tuple[UnitPlan, ...]]:
-    """Which tensors are measured together, and every unit of merging work."""
-    target = cut.unit_bytes(sum(tensor.spec.numel * tensor.read_bytes_per_element for tensor in tensors))
-    groups, pieces_of = _groups(tensors, method, limits, device, target)
-    grouped = {number for group in groups for number in group.tensors}
-    free: list[Piece] = []
-    for number, tensor in enumerate(tensors):
-        if number in grouped:
-            continue
-        rounds = tensor.action == "merge" and method.next_round(tensor.knobs, {}) is not None
-        whole = rounds or method.traits.grain == "tensor"
-        if whole and tensor.action == "merge":
-            free.append(Piece(number, 0, tensor.spec.numel, "resident"))
-        else:
-            free.extend(cut.cut_tensor(tensor, number, _grain(tensor, method), target))
-    # In the order of the first input's bytes, so that a disk is read from front to back.
-    free.sort(key=lambda piece: _place_read(tensors[piece.tensor], piece))
-    bundles = list(cut.bundle(free, tensors, None, target))
-    for number in range(len(groups)):
-        bundles.extend(cut.bundle(pieces_of[number], tensors, number, target))
-    return groups, tuple(_unit(item, tensors, method, limits) for item in bundles)
-
-
-def _place_read(tensor: TensorPlan, piece: Piece) -> tuple[Any, int]:
-    """File and offset of a piece in its first input."""
-    source = tensor.inputs[0]
-    return natural_key(source.file), source.start_byte + piece.start * source.dtype.size_bytes
-
-
-def _groups(
-    tensors: Sequence[TensorPlan], method: Method, limits: Limits, device: str, target: int
-) -> tuple[tuple[Group, ...], list[list[Piece]]]:
-    """Groups to measure before merging: the whole model under model scope, else each tensor too big to be
-    held.
-    """
-    asking = [
-        number
-        for number, tensor in enumerate(tensors)
-        if tensor.action == "merge" and method.next_round(tensor.knobs, {}) is not None
-    ]
-    if asking and method.scope(tensors[asking[0]].knobs) == "model":
-        members = [tuple(asking)]
-    else:
-        members = [(number,) for number in asking if not cost.fits(tensors[number], limits, device)]
-    groups, pieces = [], []
-    for numbers in members:
-        _one_value(tensors, numbers, method)
-        knobs = tensors[numbers[0]].knobs
-        groups.append(Group(numbers, sum(tensors[number].spec.numel for number in numbers), knobs))
-        pieces.append(
-            [
-                piece
-                for number in numbers
-                for piece in cut.cut_tensor(tensors[number], number, _grain(tensors[number], method), target)
-            ]
-        )
-    return tuple(groups), pieces
-
-
-def _one_value(tensors: Sequence[TensorPlan], numbers: Sequence[int], method: Method) -> None:
-    """Under model scope the knobs that rounds read must not change from tensor to tensor."""
-    first = tensors[numbers[0]]
-    for number in numbers[1:]:
-        for knob in method.knobs:
-            if knob.in_totals and tensors[number].knobs[knob.name] != first.knobs[knob.name]:
-                raise ConfigError(
-                    f'"{knob.name}" must be the same for all tensors when the whole model is trimmed at once',
-                    where=f'tensors "{first.spec.name}" and "{tensors[number].spec.name}"',
-                    expected=str(first.knobs[knob.name]),
-                    found=str(tensors[number].knobs[knob.name]),
-                    hint="remove the filter or gradient, or use trim_scope: tensor",
-                )
-
-
-def _grain(tensor: TensorPlan, method: Method) -> int:
-    """Elements that must stay together."""
-    if tensor.action == "copy" or method.traits.grain == "element":
-        return 1
-    shape = tensor.spec.shape
-    return max(1, shape[-1] if method.traits.grain == "row" and shape else tensor.spec.numel)
-
-
-def _unit(item: cut.Bundle, tensors: Sequence[TensorPlan], method: Method, limits: Limits) -> UnitPlan:
-    read_bytes = sum(piece.numel * tensors[piece.tensor].read_bytes_per_element for piece in item.pieces)
-    write_bytes = sum(piece.numel * tensors[piece.tensor].spec.dtype.size_bytes for piece in item.pieces)
-    inputs = sum(piece.numel * len(tensors[piece.tensor].sources) for piece in item.pieces)
-    name = fingerprint([[tensors[piece.tensor].spec.name, piece.start, piece.stop] for piece in item.pieces])
-    return UnitPlan(
-        id=f"{'group' if item.group is not None else 'merge'}-{name[:16]}",
-        pieces=item.pieces,
-        group=item.group,
-        read_bytes=read_bytes,
-        write_bytes=write_bytes,
-        expected_s=cost.unit_seconds(read_bytes, write_bytes, inputs, method.traits, limits),
     )
 
 

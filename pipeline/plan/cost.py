@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pipeline.errors import InputError
 from pipeline.methods.contract import Traits
-from pipeline.plan.plan import Cost, Limits, TensorPlan, UnitPlan
+from pipeline.plan.plan import Cost, Limits, Piece, TensorPlan, UnitPlan
 
 #: What a process takes before it holds any data: interpreter, torch, numpy.
 INTERPRETER_BYTES = 400 << 20
@@ -22,7 +22,7 @@ TILE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 LOAD_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 24}
 #: fp32 temporaries a method may hold for a tile, in tiles, beside the experts and the base.
 _TEMPORARY_TILES = 12
-_START_S = 1.5
+START_S = 1.5
 
 
 def workspace_bytes(experts: int, device: str) -> int:
@@ -36,22 +36,21 @@ def stream_bytes(read_bytes_per_element: int, device: str) -> int:
     return 2 * LOAD_ELEMENTS[device] * read_bytes_per_element
 
 
-def fits(tensor: TensorPlan, limits: Limits, device: str) -> bool:
+def fits(tensor: TensorPlan, experts: int, limits: Limits, device: str) -> bool:
     """Whether the tensor can be held in a worker's memory in all models at once."""
-    resident = tensor.spec.numel * tensor.read_bytes_per_element
-    return resident + workspace_bytes(len(tensor.sources), device) <= limits.memory_bytes
+    held = tensor.spec.numel * tensor.read_bytes_per_element
+    return held + workspace_bytes(experts, device) <= limits.memory_bytes
 
 
-def least_bytes(tensors: Sequence[TensorPlan], device: str) -> int:
+def least_bytes(tensors: Sequence[TensorPlan], experts: int, device: str) -> int:
     """Bytes without which a worker cannot even stream: its workspace and read buffers."""
-    experts = max((len(tensor.sources) for tensor in tensors), default=0)
     widest = max((tensor.read_bytes_per_element for tensor in tensors), default=0)
     return workspace_bytes(experts, device) + stream_bytes(widest, device)
 
 
-def enough_memory(tensors: Sequence[TensorPlan], limits: Limits, device: str) -> None:
+def enough_memory(tensors: Sequence[TensorPlan], experts: int, limits: Limits, device: str) -> None:
     """Raise InputError when the bound is below `least_bytes`."""
-    least = least_bytes(tensors, device)
+    least = least_bytes(tensors, experts, device)
     if least > limits.memory_bytes:
         raise InputError(
             f"the memory bound is too small for {limits.workers} worker(s)",
@@ -76,28 +75,28 @@ def unit_seconds(read_bytes: int, write_bytes: int, inputs: int, traits: Traits,
     return io_s + inputs * traits.cost_ns * 1e-9
 
 
-def total_cost(units: Sequence[UnitPlan], tensors: Sequence[TensorPlan], limits: Limits, device: str) -> Cost:
-    """The whole run: bytes read and written by all units, a worker's peak, seconds over all workers.
+def total_cost(
+    units: Sequence[UnitPlan], tensors: Sequence[TensorPlan], limits: Limits, memory_bytes: int
+) -> Cost:
+    """A whole merge: bytes read and written by all units, seconds over all workers; `memory_bytes` of one.
 
     Units of a measured group are read once more, to be counted.
     """
     measured = sum(unit.read_bytes for unit in units if unit.group is not None)
-    experts = max((len(tensor.sources) for tensor in tensors), default=0)
-    resident = max((_held_bytes(unit, tensors, device) for unit in units), default=0)
     return Cost(
         read_bytes=sum(unit.read_bytes for unit in units) + measured,
         write_bytes=sum(tensor.spec.size_bytes for tensor in tensors),
-        memory_bytes=workspace_bytes(experts, device) + resident,
-        seconds=_START_S
+        memory_bytes=memory_bytes,
+        seconds=START_S
         + (sum(unit.expected_s for unit in units) + measured / limits.disk_bytes_per_s)
         / max(1, limits.workers),
     )
 
 
-def _held_bytes(unit: UnitPlan, tensors: Sequence[TensorPlan], device: str) -> int:
-    """Raw input bytes a unit holds at its worst moment."""
+def held_bytes(pieces: Sequence[Piece], tensors: Sequence[TensorPlan], device: str) -> int:
+    """Raw input bytes that a unit of these pieces holds at its worst moment."""
     held = 0
-    for piece in unit.pieces:
+    for piece in pieces:
         tensor = tensors[piece.tensor]
         whole = piece.numel * tensor.read_bytes_per_element
         held = max(

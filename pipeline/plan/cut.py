@@ -8,7 +8,6 @@ system.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from pipeline.plan.plan import Piece, TensorPlan
 
@@ -16,16 +15,6 @@ MIN_UNIT_BYTES = 256 << 20
 MAX_UNIT_BYTES = 2 << 30
 _UNITS_WANTED = 2000
 _ALIGN_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """Pieces that go into one unit. `group`: index of the measured group, None for tensors that need no
-    rounds before.
-    """
-
-    pieces: tuple[Piece, ...]
-    group: int | None
 
 
 def unit_bytes(total_read_bytes: int) -> int:
@@ -64,17 +53,17 @@ def _aligned_stop(tensor: TensorPlan, start: int, wanted: int, grain: int, numel
 
 
 def bundle(
-    pieces: Iterable[Piece], tensors: Sequence[TensorPlan], group: int | None, target_bytes: int
-) -> Iterator[Bundle]:
+    pieces: Iterable[Piece], tensors: Sequence[TensorPlan], target_bytes: int
+) -> Iterator[tuple[Piece, ...]]:
     """Consecutive pieces together until they read `target_bytes`. A resident piece may exceed that alone."""
     batch: list[Piece] = []
     size = 0
     for piece in pieces:
         piece_bytes = piece.numel * tensors[piece.tensor].read_bytes_per_element
         if batch and size + piece_bytes > target_bytes:
-            yield Bundle(tuple(batch), group)
+            yield tuple(batch)
             batch, size = [], 0
         batch.append(piece)
         size += piece_bytes
     if batch:
-        yield Bundle(tuple(batch), group)
+        yield tuple(batch)

@@ -7,7 +7,8 @@ units) does not change the bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline.checkpoint.index import CheckpointIndex
@@ -58,6 +59,12 @@ class TensorPlan:
     def piece_name(self, piece: Piece) -> str:
         """What receipts and measures call a piece of this tensor: "name[start:stop]"."""
         return f"{self.spec.name}[{piece.start}:{piece.stop}]"
+
+
+def read_together(tensors: Sequence[TensorPlan]) -> TensorPlan:
+    """One tensor as several merges need it: every input of any of them, once. For reading only."""
+    sources = dict.fromkeys(source for tensor in tensors for source in tensor.inputs)
+    return replace(tensors[0], base=None, sources=tuple(sources))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ each round that measures a group (`trim_scope: model`, or a tensor too large to 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,11 +18,12 @@ from cluster.fold import fold
 from pipeline.methods import load_method
 from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
 from pipeline.plan.cost import raw_bytes
-from pipeline.plan.plan import MergePlan, Piece, Source, TensorPlan
+from pipeline.plan.plan import MergePlan, Piece, TensorPlan
 from pipeline.work.lanes import Lane, make_lane
 from pipeline.work.orders import PieceOrder
-from pipeline.work.reading import Arena, Bytes, Load, load_all, requests
+from pipeline.work.reading import Arena, Bytes, Load
 from pipeline.work.rounds import Walk
+from pipeline.work.sharing import shared_loads
 from pipeline.work.torch_lanes import torch_dtype
 from pipeline.work.unit import all_equal
 
@@ -70,6 +72,12 @@ class _Merge:
             if round_ is not None:
                 found[number] = round_
         return found
+
+    def order(self, name: str) -> PieceOrder:
+        """The whole of a tensor, held whole where it must be settled."""
+        tensor = self.tensors[name]
+        mode: Literal["stream", "resident"] = "resident" if name in self.resident else "stream"
+        return PieceOrder(tensor, Piece(0, 0, tensor.spec.numel, mode))
 
     def walk(self, load: Load, tensor: TensorPlan) -> Walk:
         """A walk over a load of one tensor, with what is known about its group."""
@@ -158,32 +166,18 @@ def _loads(
 
     With `sample` only a share of every tensor is read.
     """
-    takers: dict[str, list[int]] = {}
-    tensors = (tensor.spec for merge in merges for tensor in merge.plan.tensors)
-    for name in dict.fromkeys(spec.name for spec in tensors if spec.numel):
-        found = [number for number in range(len(merges)) if wanted(number, name)]
-        if found:
-            takers[name] = found
-    orders = [_union(name, [merges[number] for number in numbers]) for name, numbers in takers.items()]
+    orders = [
+        [
+            merge.order(name)
+            for name, tensor in merge.tensors.items()
+            if tensor.spec.numel and wanted(number, name)
+        ]
+        for number, merge in enumerate(merges)
+    ]
     plans = [merge.plan for merge in merges]
     limit = max(raw_bytes(plan.limits, len(plan.experts), plan.device) for plan in plans)
-    wanted_loads = list(requests(orders, merges[0].lane.load_elements, sample=sample))
-    for load in load_all(wanted_loads, arena, limit):
-        whole = load.request.order
-        raw = dict(zip(whole.tensor.inputs, load.raw, strict=True))
-        for number in takers[whole.tensor.spec.name]:
-            tensor = merges[number].tensors[whole.tensor.spec.name]
-            request = replace(load.request, order=replace(whole, tensor=tensor))
-            yield number, Load(request, tuple(raw[source] for source in tensor.inputs)), tensor
-
-
-def _union(name: str, takers: Sequence[_Merge]) -> PieceOrder:
-    """One order that reads all that the merges need of a tensor; held whole if any of them must settle it."""
-    tensor = takers[0].tensors[name]
-    sources: dict[Source, None] = {source: None for merge in takers for source in merge.tensors[name].inputs}
-    held = any(name in merge.resident for merge in takers)
-    everything = replace(tensor, base=None, sources=tuple(sources))
-    return PieceOrder(everything, Piece(0, 0, tensor.spec.numel, "resident" if held else "stream"))
+    for number, load in shared_loads(orders, merges[0].lane, arena, limit, sample=sample):
+        yield number, load, load.request.order.tensor
 
 
 def _shaped(merge: _Merge) -> dict[str, Tensor]:

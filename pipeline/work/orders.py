@@ -28,23 +28,33 @@ class PieceOrder:
 
 
 @dataclass(frozen=True)
-class UnitOrder:
-    """All that one unit of work needs to know. `round` is set when the unit measures instead of merging.
+class MergeOrder:
+    """One merge's part in a unit. `round` is set when it measures instead of merging.
 
     `directory` holds the pre-sized output files, and is empty where merged bytes are digested and dropped;
-    `memory_bytes` bounds the raw input bytes held at once; `scans` are the scan rounds already done, whose
-    partials are recounted tile by tile; `forget`: memory does not hold the inputs, which are not read again.
+    `scans` are the scan rounds already done, whose partials are recounted tile by tile.
     """
 
-    id: str
     method: str
     models: tuple[str, ...]
-    device: str
     directory: str
-    memory_bytes: int
     pieces: tuple[PieceOrder, ...]
     round: Round | None = None
     scans: tuple[Round, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnitOrder:
+    """All that one unit of work needs to know: what each merge does with bytes that are read once for all.
+
+    Either all of `merges` measure or none does. `memory_bytes` bounds the raw input bytes held at once;
+    `forget`: memory does not hold the inputs, which are not read again.
+    """
+
+    id: str
+    device: str
+    memory_bytes: int
+    merges: tuple[MergeOrder, ...]
     forget: bool = False
 
 
@@ -59,7 +69,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The proof that a unit is done: digests of the bytes it laid down, keyed by "tensor[start:stop]"."""
+    """The proof that one merge's part of a unit is done: digests of its bytes, by "tensor[start:stop]".
+
+    `read_bytes` are those that this merge needed, the seconds are the whole unit's.
+    """
 
     digests: dict[str, str]
     read_bytes: int

@@ -11,6 +11,7 @@ import resource
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,11 @@ from cluster.fold import fold, pack
 from pipeline.errors import CheckpointError
 from pipeline.methods import load_method
 from pipeline.methods.contract import Partial, Scope
-from pipeline.plan.cost import stream_bytes
 from pipeline.work.lanes import Lane, make_lane
-from pipeline.work.orders import Clock, PieceOrder, Receipt, UnitOrder
-from pipeline.work.reading import Arena, Load, load_all, requests
+from pipeline.work.orders import Clock, MergeOrder, PieceOrder, Receipt, UnitOrder
+from pipeline.work.reading import Arena, Load
 from pipeline.work.rounds import Walk
+from pipeline.work.sharing import shared_loads
 from pipeline.work.writing import Output
 
 _own = threading.local()
@@ -33,69 +34,105 @@ _own = threading.local()
 def run_unit(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out `payload["order"]`, a UnitOrder.
 
-    Returns a merge unit's receipt, or a measuring unit's packed partials, as plain data. Raises
-    CheckpointError where inputs that must be equal are not, OSError where the storage fails.
+    Returns {"merges": [...]}: for each merge of the order its receipt, or its packed partials where the unit
+    measures, as plain data. Raises CheckpointError where inputs that must be equal are not, OSError where the
+    storage fails.
     """
     order: UnitOrder = payload["order"]
-    return _measure(order) if order.round else _merge(order)
+    measures = any(merge.round for merge in order.merges)
+    return {"merges": _measure(order) if measures else _merge(order)}
 
 
-def _merge(order: UnitOrder) -> dict[str, Any]:
-    """Merge every piece of the unit into the pre-sized files and return the receipt."""
+@dataclass
+class _Progress:
+    """How far one merge's part of a unit is. `passed` holds the running sums of pieces whose earlier loads
+    are done.
+    """
+
+    order: MergeOrder
+    read_bytes: int = 0
+    write_bytes: int = 0
+    passed: dict[str, Partial] = field(default_factory=dict)
+    digests: dict[str, Any] = field(default_factory=dict)
+    partials: dict[str, Partial] = field(default_factory=dict)
+
+    def walk(self, lane: Lane, load: Load) -> Walk:
+        """A walk over one of the merge's loads."""
+        piece: PieceOrder = load.request.order
+        self.read_bytes += sum(load.request.sizes)
+        return Walk(
+            lane=lane,
+            method=load_method(self.order.method),
+            models=self.order.models,
+            load=load,
+            totals=piece.totals,
+            before=self.passed.get(piece.name, piece.before),
+            scans=self.order.scans,
+        )
+
+
+def _merge(order: UnitOrder) -> list[dict[str, Any]]:
+    """Merge every piece of the unit into the pre-sized files and return the receipts."""
     began, clock = time.perf_counter(), Clock()
     lane, arena = _tools(order.device)
-    digests: dict[str, Any] = {}
-    passed: dict[str, Partial] = {}
-    read_bytes = 0
-    with Output(order.directory, lane, clock) as output:
-        for load in _loads(order, lane, arena, clock):
-            key = load.request.order.name
-            digest = digests.setdefault(key, xxhash.xxh3_128())
+    merges = [_Progress(merge) for merge in order.merges]
+    with Output(lane, clock) as output:
+        for number, load in _loads(order, lane, arena, clock):
             mark, waited = time.perf_counter(), clock.write_s
-            if load.request.order.tensor.action == "copy":
-                output.copy(load, all_equal(load, order.models), digest)
-            else:
-                walk = _walk(order, lane, load, passed)
-                if load.request.order.piece.mode == "resident":
-                    walk.settle(Scope(load.request.order.tensor.spec.numel))
-                output.merge(walk, digest)
-                passed[key] = walk.before
+            _lay_down(merges[number], lane, load, output)
             lane.settle()
             clock.compute_s += time.perf_counter() - mark - (clock.write_s - waited)
-            read_bytes += sum(load.request.sizes)
-    receipt = Receipt(
-        digests={key: digest.hexdigest() for key, digest in digests.items()},
-        read_bytes=read_bytes,
-        write_bytes=output.written_bytes,
-        elapsed_s=time.perf_counter() - began,
-        clock=clock,
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    )
-    return receipt.to_dict()
+    return [
+        Receipt(
+            digests={key: digest.hexdigest() for key, digest in merge.digests.items()},
+            read_bytes=merge.read_bytes,
+            write_bytes=merge.write_bytes,
+            elapsed_s=time.perf_counter() - began,
+            clock=clock,
+            peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        ).to_dict()
+        for merge in merges
+    ]
 
 
-def _measure(order: UnitOrder) -> dict[str, Any]:
-    """One round over the unit's pieces: their folded partial, or one partial a piece for a scan round."""
-    assert order.round is not None
+def _lay_down(merge: _Progress, lane: Lane, load: Load, output: Output) -> None:
+    """Merge or copy one load of one merge."""
+    order, directory = load.request.order, merge.order.directory
+    digest = merge.digests.setdefault(order.name, xxhash.xxh3_128())
+    walk = merge.walk(lane, load)
+    merge.write_bytes += walk.numel * order.tensor.spec.dtype.size_bytes
+    if order.tensor.action == "copy":
+        output.copy(load, all_equal(load, merge.order.models), directory, digest)
+        return
+    if order.piece.mode == "resident":
+        walk.settle(Scope(order.tensor.spec.numel))
+    output.merge(walk, directory, digest)
+    merge.passed[order.name] = walk.before
+
+
+def _measure(order: UnitOrder) -> list[dict[str, Any]]:
+    """One round of each merge over the unit's pieces: its folded partial, or one a piece for a scan round."""
     began, clock = time.perf_counter(), Clock()
     lane, arena = _tools(order.device)
-    partials: dict[str, Partial] = {}
-    passed: dict[str, Partial] = {}
-    read_bytes = 0
-    for load in _loads(order, lane, arena, clock):
-        piece = load.request.order
-        key = piece.name if order.round.scan or order.round.keep else "all"
-        walk = _walk(order, lane, load, passed)
-        partial = walk.measure(order.round)
+    merges = [_Progress(merge) for merge in order.merges]
+    for number, load in _loads(order, lane, arena, clock):
+        merge, name = merges[number], load.request.order.name
+        round_ = merge.order.round
+        assert round_ is not None
+        key = name if round_.scan or round_.keep else "all"
+        walk = merge.walk(lane, load)
+        partial = walk.measure(round_)
         lane.settle()
-        passed[piece.name] = walk.before
-        partials[key] = fold(partials[key], partial) if key in partials else partial
-        read_bytes += sum(load.request.sizes)
-    return {
-        "partials": {key: pack(partial) for key, partial in partials.items()},
-        "read_bytes": read_bytes,
-        "elapsed_s": round(time.perf_counter() - began, 4),
-    }
+        merge.passed[name] = walk.before
+        merge.partials[key] = fold(merge.partials[key], partial) if key in merge.partials else partial
+    return [
+        {
+            "partials": {key: pack(partial) for key, partial in merge.partials.items()},
+            "read_bytes": merge.read_bytes,
+            "elapsed_s": round(time.perf_counter() - began, 4),
+        }
+        for merge in merges
+    ]
 
 
 def _tools(device: str) -> tuple[Lane, Arena]:
@@ -109,35 +146,23 @@ def _tools(device: str) -> tuple[Lane, Arena]:
     return tools[device]
 
 
-def _loads(order: UnitOrder, lane: Lane, arena: Arena, clock: Clock) -> Iterator[Load]:
-    """The unit's loads, with the seconds spent waiting for them on the clock."""
-    widest = max(piece.tensor.read_bytes_per_element for piece in order.pieces)
-    limit = max(order.memory_bytes, stream_bytes(widest, order.device))
-    sample = order.round is not None and order.round.sample
-    stream = load_all(
-        list(requests(order.pieces, lane.load_elements, sample=sample)), arena, limit, forgets=order.forget
+def _loads(order: UnitOrder, lane: Lane, arena: Arena, clock: Clock) -> Iterator[tuple[int, Load]]:
+    """(number of the merge, its load) of the whole unit, with the seconds spent waiting on the clock."""
+    stream = shared_loads(
+        [merge.pieces for merge in order.merges],
+        lane,
+        arena,
+        order.memory_bytes,
+        sample=any(merge.round is not None and merge.round.sample for merge in order.merges),
+        forgets=order.forget,
     )
     while True:
         mark = time.perf_counter()
-        load = next(stream, None)
+        found = next(stream, None)
         clock.read_s += time.perf_counter() - mark
-        if load is None:
+        if found is None:
             return
-        yield load
-
-
-def _walk(order: UnitOrder, lane: Lane, load: Load, passed: Mapping[str, Partial]) -> Walk:
-    """A walk over one load; `passed` holds the running sums of pieces whose earlier loads are done."""
-    piece: PieceOrder = load.request.order
-    return Walk(
-        lane=lane,
-        method=load_method(order.method),
-        models=order.models,
-        load=load,
-        totals=piece.totals,
-        before=passed.get(piece.name, piece.before),
-        scans=order.scans,
-    )
+        yield found
 
 
 def all_equal(load: Load, models: tuple[str, ...]) -> int:

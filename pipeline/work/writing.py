@@ -22,19 +22,18 @@ from pipeline.work.rounds import Walk
 
 class Output:
     """The output files of one unit. Leaving the context waits for the last write and raises what went wrong
-    with it. Without a directory bytes are digested and dropped.
+    with it. What is given no directory is digested and dropped.
     """
 
-    def __init__(self, directory: str, lane: Lane, clock: Clock) -> None:
-        self._directory, self._lane, self._clock = directory, lane, clock
+    def __init__(self, lane: Lane, clock: Clock) -> None:
+        self._lane, self._clock = lane, clock
         self._files = OpenFiles()
         self._pool = ThreadPoolExecutor(1, "write")
         self._buffers: list[Bytes | None] = [None, None]
         self._pending: list[Future[None] | None] = [None, None]
         self._turn = 0
-        self.written_bytes = 0
 
-    def merge(self, walk: Walk, digest: Any) -> None:
+    def merge(self, walk: Walk, directory: str, digest: Any) -> None:
         """Apply the method to every tile of the walk's load; write as many at a time as a buffer holds."""
         tensor, first = walk.load.request.order.tensor, walk.load.request.start
         size = tensor.spec.dtype.size_bytes
@@ -51,18 +50,20 @@ class Output:
             if stop == end or stop + tile - filled_from > room:
                 self._lane.settle()
                 data = self._buffer(room * size)[: (stop - filled_from) * size]
-                self._submit(tensor, data, (first + filled_from) * size, digest)
+                self._submit(_path(directory, tensor), data, _offset(tensor, first + filled_from), digest)
                 filled_from = stop
 
         walk.apply(place, done)
 
-    def copy(self, load: Load, source: int, digest: Any) -> None:
+    def copy(self, load: Load, source: int, directory: str, digest: Any) -> None:
         """Write one input's bytes as they are."""
         raw = load.raw[source]
         buffer = self._buffer(raw.size)
         buffer[: raw.size] = raw
         tensor = load.request.order.tensor
-        self._submit(tensor, buffer[: raw.size], load.request.start * tensor.spec.dtype.size_bytes, digest)
+        self._submit(
+            _path(directory, tensor), buffer[: raw.size], _offset(tensor, load.request.start), digest
+        )
 
     def _buffer(self, size_bytes: int) -> Bytes:
         """The buffer whose turn it is, once its last write has finished."""
@@ -76,12 +77,9 @@ class Output:
             held = self._buffers[self._turn] = self._lane.allocate(size_bytes)
         return held
 
-    def _submit(self, tensor: TensorPlan, data: Bytes, offset_bytes: int, digest: Any) -> None:
-        path = os.path.join(self._directory, tensor.file) if self._directory else None
-        place = tensor.start_byte + offset_bytes
-        self._pending[self._turn] = self._pool.submit(self._write, path, data, place, digest)
+    def _submit(self, path: str | None, data: Bytes, offset_bytes: int, digest: Any) -> None:
+        self._pending[self._turn] = self._pool.submit(self._write, path, data, offset_bytes, digest)
         self._turn = 1 - self._turn
-        self.written_bytes += data.size
 
     def _write(self, path: str | None, data: Bytes, offset_bytes: int, digest: Any) -> None:
         digest.update(data)
@@ -105,3 +103,13 @@ class Output:
             for pending in self._pending:
                 if pending is not None:
                     pending.result()
+
+
+def _path(directory: str, tensor: TensorPlan) -> str | None:
+    """The file that a tensor is laid down in, if it is."""
+    return os.path.join(directory, tensor.file) if directory else None
+
+
+def _offset(tensor: TensorPlan, element: int) -> int:
+    """Where one of the tensor's elements begins in its file."""
+    return tensor.start_byte + element * tensor.spec.dtype.size_bytes

@@ -21,7 +21,7 @@ MARKER = "died-"
 def run_unit_dying(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The unit's result, unless it is its turn to die."""
     order: UnitOrder = payload["order"]
-    work = Path(order.directory).parent
+    work = Path(order.merges[0].directory).parent
     if _turn(work / f"{MARKER}before"):
         os.kill(os.getpid(), signal.SIGKILL)
     result = run_unit(payload)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import measuring
+from pipeline.measuring import Measuring
 from pipeline.work import reading
 from tests.helpers.merging import merge, small_tiles, weight_bytes, write_config
 from tests.helpers.models import write_family
@@ -24,15 +24,14 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the rounds for which units were run, in order."""
     names: list[str] = []
-    measure = measuring._measure
+    ask = Measuring.ask
 
-    def noted(
-        plan: object, staging: object, run: object, settled: object, asking: dict[int, object]
-    ) -> object:
-        names.extend(sorted({round_.name for round_ in asking.values()}))  # type: ignore[attr-defined]
-        return measure(plan, staging, run, settled, asking)  # type: ignore[arg-type]
+    def noted(self: Measuring) -> bool:
+        found = ask(self)
+        names.extend(sorted({order.round.name for _, order in self.todo if order.round is not None}))
+        return found
 
-    monkeypatch.setattr(measuring, "_measure", noted)
+    monkeypatch.setattr(Measuring, "ask", noted)
     return names
 
 
@@ -47,7 +46,7 @@ def test_ties_read_off_are_ties_counted(
 ) -> None:
     """Counting equal entries in a pass of their own gives the bytes that reading them off gives."""
     merge(config, tmp_path / "read-off")
-    monkeypatch.setattr(measuring, "_recall", lambda *given: None)
+    monkeypatch.setattr(Measuring, "_recall", lambda *given: None)
     merge(config, tmp_path / "counted")
     assert measured.count("ties") == 1
     assert weight_bytes(tmp_path / "counted") == weight_bytes(tmp_path / "read-off")

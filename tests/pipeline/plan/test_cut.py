@@ -52,10 +52,10 @@ def test_bundles_keep_order_and_size() -> None:
     """Units hold consecutive pieces, all of them, and exceed the target only by a single larger piece."""
     tensors = [tensor(size) for size in (100, 5000, 20, 30, 40, 900)]
     pieces = [Piece(number, 0, each.spec.numel, "resident") for number, each in enumerate(tensors)]
-    bundles = list(bundle(pieces, tensors, None, 6000))
-    assert [piece for each in bundles for piece in each.pieces] == pieces
+    bundles = list(bundle(pieces, tensors, 6000))
+    assert [piece for each in bundles for piece in each] == pieces
     for each in bundles:
-        assert len(each.pieces) == 1 or sum(piece.numel * 6 for piece in each.pieces) <= 6000
+        assert len(each) == 1 or sum(piece.numel * 6 for piece in each) <= 6000
 
 
 def test_units_are_never_tiny_nor_huge() -> None:

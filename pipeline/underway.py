@@ -1,0 +1,108 @@
+"""One merge on its way: its plan, its work directory, the rounds, and what of it is finished already.
+
+It says what is to be done and keeps what came back; who does it is `run.py`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cluster.contract import Executor, Unit
+from pipeline.checkpoint.commit import publish
+from pipeline.checkpoint.files import digest_bytes
+from pipeline.checkpoint.manifest import Manifest
+from pipeline.measuring import Measuring, Settled, merge_order
+from pipeline.plan.plan import MergePlan, UnitPlan
+from pipeline.publishing import furnish, note_discarded
+from pipeline.staging import Staging
+from pipeline.work.orders import MergeOrder
+from pipeline.work.seal import intact, seal
+
+
+class Underway:
+    """A merge between an opened work directory and a published model."""
+
+    def __init__(self, plan: MergePlan, staging: Staging) -> None:
+        self.plan, self.staging = plan, staging
+        self.measuring = Measuring(plan, staging)
+
+    def order(self, unit: UnitPlan) -> MergeOrder:
+        """The merge's part in a unit, with what the rounds found out about its group."""
+        known = Settled() if unit.group is None else self.measuring.settled[unit.group]
+        return merge_order(self.plan, self.staging, unit, known)
+
+    def note(self, unit_id: str, receipt: Mapping[str, Any], worker: str) -> None:
+        """A unit's part is done."""
+        self.staging.ledger.append(unit_id, {**receipt, "worker": worker})
+
+    def checks(self) -> list[tuple[Unit, int]]:
+        """(a unit that reads back what an earlier run laid down, its bytes) for each receipt; the unit's id
+        is that of the work. Discarded bytes cannot be read back.
+        """
+        receipts = self.staging.ledger.done
+        return [
+            (Unit(unit.id, intact, {"pieces": self._laid_down(unit, receipts[unit.id])}), unit.write_bytes)
+            for unit in self.plan.units
+            if unit.id in receipts and not self.plan.discard
+        ]
+
+    def kept(self, checked: Mapping[str, bool]) -> set[str]:
+        """Units that need not be run again, given what `checks` found."""
+        if self.plan.discard:
+            return {unit.id for unit in self.plan.units if unit.id in self.staging.ledger.done}
+        return {unit_id for unit_id, intact_ in checked.items() if intact_}
+
+    def seals(self) -> list[tuple[Unit, int]]:
+        """(a unit that digests a whole weight file and holds its pieces against their receipts, its bytes).
+
+        The unit's id is the name of the file.
+        """
+        if self.plan.discard:
+            return []
+        pieces = self._pieces_by_file()
+        directory = self.staging.model
+        return [
+            (
+                Unit(shard.name, seal, {"path": str(directory / shard.name), "pieces": pieces[shard.name]}),
+                shard.size_bytes,
+            )
+            for shard in self.plan.shards
+        ]
+
+    def publish(
+        self, sealed: Mapping[str, str], executor: Executor, elapsed_s: float, *, replace: bool
+    ) -> Manifest:
+        """Furnish the finished weights, whose files have the digests `sealed`, and rename them to OUT.
+
+        Where nothing was written a file's digest is that of the list of its pieces and their digests.
+        """
+        if self.plan.discard:
+            pieces = self._pieces_by_file()
+            digests = {name: digest_bytes(repr(found).encode()) for name, found in pieces.items()}
+            manifest = note_discarded(self.plan, self.staging, digests, executor, elapsed_s)
+        else:
+            manifest = furnish(self.plan, self.staging, sealed, executor, elapsed_s)
+        publish(self.staging.model, self.staging.out, replace=replace)
+        self.staging.discard()
+        return manifest
+
+    def _laid_down(self, unit: UnitPlan, receipt: Mapping[str, Any]) -> list[tuple[str, int, int, str]]:
+        """(path, first byte, end byte, digest) of every piece of a finished unit."""
+        found = []
+        for piece in unit.pieces:
+            tensor = self.plan.tensors[piece.tensor]
+            size = tensor.spec.dtype.size_bytes
+            start, stop = (tensor.start_byte + index * size for index in (piece.start, piece.stop))
+            digest = receipt["digests"].get(tensor.piece_name(piece), "")
+            found.append((str(self.staging.model / tensor.file), start, stop, digest))
+        return found
+
+    def _pieces_by_file(self) -> dict[str, list[tuple[int, int, str]]]:
+        """Per output file: (first byte, end byte, digest) of every piece, in file order."""
+        found: dict[str, list[tuple[int, int, str]]] = {shard.name: [] for shard in self.plan.shards}
+        for unit in self.plan.units:
+            for path, start, stop, digest in self._laid_down(unit, self.staging.ledger.done[unit.id]):
+                found[Path(path).name].append((start, stop, digest))
+        return {name: sorted(pieces) for name, pieces in found.items()}
