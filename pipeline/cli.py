@@ -15,6 +15,9 @@ import click
 from cluster.options import device_option, executor_options, start_executor, uses_ray
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.checkpoint.manifest import Manifest
     from pipeline.plan.plan import MergePlan
 
 _MEMORY_HELP = "Memory all workers on this machine may use together [default: half of what is free]."
@@ -42,45 +45,59 @@ def merge(config: str, out: str, dry_run: bool, **options: Any) -> None:
     """Merge the models that CONFIG names into a new model at OUT.
 
     CONFIG is a mergekit YAML or JSON file. OUT appears when it is complete; an interrupted merge is resumed
-    by the same command. OUT may be discard:DIR: everything is read, merged and digested, no weights are
-    written, and DIR holds the record; models may be synthetic:64b/base, synthetic:64b/expert0 and so on.
+    by the same command. Several YAML documents in CONFIG, each with a `name`, are merged side by side into
+    OUT/name, and what they have in common is read once. OUT may be discard:DIR: everything is read, merged
+    and digested, no weights are written, and DIR holds the record; models may be synthetic:64b/base,
+    synthetic:64b/expert0 and so on.
     """
     from pipeline.machine import cores
-    from pipeline.output import absolute, check_output, destination
+    from pipeline.output import check_output, destination, places_in
     from pipeline.plan.build import discarding
-    from pipeline.plan.estimate import size_text
-    from pipeline.run import run_merge
+    from pipeline.run import run_merges
     from pipeline.staging import clear_leftovers
 
     place, discard = destination(out)
-    plan = _plan(config, **options)
-    plan = discarding(plan) if discard else plan
-    done = check_output(plan, absolute(place), options["fresh"])
+    plans = _plan(config, **options)
+    plans = tuple(discarding(plan) for plan in plans) if discard else plans
+    places = places_in(place, [plan.config.name for plan in plans])
+    done = [check_output(plan, place, options["fresh"]) for plan, place in zip(plans, places, strict=True)]
     if dry_run:
-        _print_plan(plan, as_json=False)
+        _print_plans(plans, as_json=False)
         return
-    if done is not None:
-        clear_leftovers(absolute(place))
-        say(f"{out}: this merge is done already; nothing to do")
-        click.echo(str(place))
-        return
-    here = options["workers"] or (1 if plan.device == "cuda" else cores())
-    chosen = start_executor(options["executor"], options["address"], options["workers"], here=here)
-    with chosen as executor:
-        manifest = run_merge(
-            plan,
-            place,
-            executor,
-            fresh=options["fresh"],
-            show_progress=options["progress"],
+    if all(done):
+        for each in places:
+            clear_leftovers(each)
+        say(
+            f"{out}: {'this merge is' if len(plans) == 1 else 'these merges are'} done already; nothing to do"
         )
+    else:
+        here = options["workers"] or (1 if plans[0].device == "cuda" else cores())
+        chosen = start_executor(options["executor"], options["address"], options["workers"], here=here)
+        with chosen as executor:
+            manifests = run_merges(
+                plans, places, executor, fresh=options["fresh"], show_progress=options["progress"]
+            )
+        for plan, name, manifest in zip(plans, _names(out, plans), manifests, strict=True):
+            say(_merged(plan, name, manifest))
+    for shown in _names(str(place), plans):
+        click.echo(shown)
+
+
+def _names(out: str, plans: Sequence[MergePlan]) -> list[str]:
+    """Where each model goes, as the user would write it."""
+    return [out] if len(plans) == 1 else [f"{out.rstrip('/')}/{plan.config.name}" for plan in plans]
+
+
+def _merged(plan: MergePlan, out: str, manifest: Manifest) -> str:
+    """What was merged, in one line."""
+    from pipeline.plan.estimate import size_text
+
     timing = manifest.timings
-    say(
+    return (
         f"{out}: {len(plan.tensors)} tensors, {size_text(plan.cost.write_bytes)}, "
         f"{plan.config.merge_method} of {len(plan.experts)} models in {timing['seconds']:.1f} s "
-        f"on {timing['executor']} x {timing['workers']}{', weights discarded' if discard else ''}"
+        f"on {timing['executor']} x {timing['workers']}{', weights discarded' if plan.discard else ''}"
     )
-    click.echo(str(place))
 
 
 @click.command(epilog="Example:  mergescale plan configs/merge/ties.yaml --cluster nodes=8,gpus=8,disk=5GBps")
@@ -97,7 +114,7 @@ def merge(config: str, out: str, dry_run: bool, **options: Any) -> None:
 @device_option("Where the arithmetic would run.")
 def plan(config: str, as_json: bool, cluster_text: str | None, **options: Any) -> None:
     """Say what a merge would do and what it would cost, from headers alone."""
-    _print_plan(_plan(config, cluster=cluster_text, **options), as_json)
+    _print_plans(_plan(config, cluster=cluster_text, **options), as_json)
 
 
 @click.command(epilog="Example:  mergescale verify merged/ties")
@@ -155,27 +172,36 @@ def _plan(
     address: str | None = None,
     cluster: str | None = None,
     **_: Any,
-) -> MergePlan:
-    """Load and plan. Notes and warnings go to stderr."""
-    from pipeline.config.load import load_config
+) -> tuple[MergePlan, ...]:
+    """Load and plan. Notes and warnings go to stderr, each once."""
+    from pipeline.config.load import load_configs
     from pipeline.kernels import has_fused
     from pipeline.machine import choose_device, parse_bytes
-    from pipeline.plan.build import plan_merge
+    from pipeline.plan.build import plan_merges
     from pipeline.plan.estimate import limits_for
 
-    found = plan_merge(
-        load_config(config),
+    found = plan_merges(
+        load_configs(config),
         device=choose_device(device),
         limits=limits_for(memory, workers, processes=uses_ray(executor, address), cluster=cluster),
         shard_size_bytes=parse_bytes(shard_size),
     )
     slow = "numba is not installed: merging in plain torch, several times slower"
-    for note in (*found.notes, *(() if has_fused() else (slow,))):
+    notes = [note for plan in found for note in plan.notes]
+    for note in dict.fromkeys((*notes, *(() if has_fused() else (slow,)))):
         say(f"note: {note}")
     return found
 
 
-def _print_plan(plan: MergePlan, as_json: bool) -> None:
-    from pipeline.plan.estimate import as_text
+def _print_plans(plans: Sequence[MergePlan], as_json: bool) -> None:
+    from pipeline.plan.estimate import as_text, together, together_text
 
-    click.echo(json.dumps(plan.summary(), indent=1) if as_json else as_text(plan))
+    if len(plans) == 1:
+        click.echo(json.dumps(plans[0].summary(), indent=1) if as_json else as_text(plans[0]))
+    elif as_json:
+        merges = {plan.config.name: plan.summary() for plan in plans}
+        click.echo(json.dumps({"merges": merges, "together": together(plans)}, indent=1))
+    else:
+        for plan in plans:
+            click.echo(f"name        {plan.config.name}\n{as_text(plan)}\n")
+        click.echo(together_text(plans))

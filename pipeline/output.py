@@ -44,6 +44,23 @@ def absolute(out: str | Path) -> Path:
     return path
 
 
+def places_in(out: str | Path, names: Sequence[str]) -> list[Path]:
+    """Where the models of one run go: one to `out` itself, several to a directory each in it.
+
+    Raises OutputError where several would lie inside a model.
+    """
+    whole = absolute(out)
+    if len(names) == 1:
+        return [whole]
+    if record_name(whole) is not None:
+        raise OutputError(
+            "the output directory is a merge itself, and several models cannot lie in it",
+            where=str(whole),
+            hint=_ELSEWHERE,
+        )
+    return [whole / name for name in names]
+
+
 def work_directory(out: Path) -> Path:
     """Where a merge into `out` keeps its unfinished work."""
     return out.with_name(out.name + ".mergescale")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -10,8 +12,9 @@ import xxhash
 
 from pipeline.config.merge import MergeConfig, Rule, Setting, Settings
 from pipeline.config.mergekit import read_mergekit
-from pipeline.config.reference import write_reference
-from pipeline.config.text import read_file
+from pipeline.config.place import Place
+from pipeline.config.reference import local_path, write_reference
+from pipeline.config.text import read_documents, read_file
 
 
 def load_config(path: str | PathLike[str]) -> MergeConfig:
@@ -19,9 +22,49 @@ def load_config(path: str | PathLike[str]) -> MergeConfig:
     return parse_config(read_file(path), str(path))
 
 
+def load_configs(path: str | PathLike[str]) -> tuple[MergeConfig, ...]:
+    """Every merge that a file describes, a YAML document each; several have names that tell them apart.
+
+    Raises ConfigError for whatever is wrong with one of them, for a name missing or given twice, and for a
+    merge that takes another one's result.
+    """
+    documents = read_documents(path)
+    if len(documents) == 1:
+        return (parse_config(documents[0], str(path)),)
+    found: dict[str, MergeConfig] = {}
+    for number, data in enumerate(documents, 1):
+        source = f"{path}, document {number}"
+        config = replace(parse_config(data, source), source=str(path))
+        place = Place(source).key("name")
+        if not config.name:
+            raise place.error(
+                "a merge without a name among several",
+                expected="`name: ...` in each document: its model will be OUT/name",
+                found="none",
+            )
+        if config.name in found:
+            raise place.error(f'the name "{config.name}" is given twice', hint="give each merge its own")
+        found[config.name] = config
+    for config in found.values():
+        _check_apart(config, found)
+    return tuple(found.values())
+
+
 def parse_config(data: object, source: str = "config") -> MergeConfig:
     """Check a config that is already parsed; `source` names it in messages and anchors relative paths."""
     return read_mergekit(data, source)
+
+
+def _check_apart(config: MergeConfig, names: Collection[str]) -> None:
+    """Merges of one file run side by side, so none may take another's result."""
+    entries = [entry.model for entry in config.models]
+    for ref in entries if config.base_model is None else [config.base_model, *entries]:
+        if ref.path in names and local_path(ref, config.source) is None:
+            raise Place(config.source, f'merge "{config.name}"').error(
+                f'"{ref}" is the result of another merge in this file',
+                expected="models that exist before the run",
+                hint=f"put this merge into another file, with OUT/{ref.path} as the model, and run it second",
+            )
 
 
 def to_dict(config: MergeConfig) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pipeline.methods.contract import Method
 from pipeline.values import ModelRef
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
-_KEYS = ["merge_method", "models", "base_model", "parameters", "dtype", "out_dtype"]
+_KEYS = ["name", "merge_method", "models", "base_model", "parameters", "dtype", "out_dtype"]
 _KEEPS_TOKENIZER = (
     "remove it: the tokenizer files of the base model (else of the first model) are kept as they are"
 )
@@ -31,7 +31,6 @@ NOT_YET = {
     "tokenizer": _KEEPS_TOKENIZER,
     "tokenizer_source": _KEEPS_TOKENIZER,
     "chat_template": "remove it: the template of the base model (else of the first model) is kept",
-    "name": "remove it, and give each merge of a recipe its own file",
 }
 #: Methods of mergekit that get a clearer answer than "unknown" until the catalogue has them.
 _MERGEKIT_METHODS = (
@@ -59,6 +58,7 @@ def read_mergekit(data: object, source: str) -> MergeConfig:
         ),
         dtype=_read_dtype(fields.get("dtype"), root.key("dtype")),
         out_dtype=_read_dtype(fields.get("out_dtype"), root.key("out_dtype")),
+        name=_read_name(fields.get("name"), root.key("name")),
         source=source,
     )
     _check_models(config, method, root)
@@ -77,6 +77,18 @@ def _refuse_keys(fields: dict[object, object], root: Place) -> None:
         return f"move `{name}` under `parameters`" if name in knobs | set(NO_EFFECT) else ""
 
     root.only({name: None for name in fields if name not in NOT_YET}, _KEYS, hint)
+
+
+def _read_name(raw: object, place: Place) -> str:
+    """The name of a directory to be; "" without one."""
+    if raw is None:
+        return ""
+    name = place.text(raw, "a name for this merge")
+    if name in (".", "..") or "/" in name or "\0" in name:
+        raise place.error(
+            "not the name of a directory", expected="letters, digits, - and _", found=describe(raw)
+        )
+    return name
 
 
 def _read_method(raw: object, place: Place) -> Method:

@@ -25,17 +25,32 @@ _WHAT_TO_GIVE = "give a YAML or JSON file that a person could have written"
 def read_file(path: str | PathLike[str], yaml_loader: type[Any] | None = None) -> object:
     """The one value in a YAML or JSON file.
 
-    `.json` is JSON, `.yaml` and `.yml` are YAML; other names are JSON where the text is. `yaml_loader`: a
-    PyYAML loader in place of the strict one, for files that other programs read by their own rules.
-    Raises ConfigError: missing, unreadable, too long, not UTF-8, empty, not valid, a key written twice,
-    several YAML documents.
+    `yaml_loader`: a PyYAML loader in place of the strict one, for files that other programs read by their own
+    rules. Raises ConfigError as `read_documents` does, and for several YAML documents.
+    """
+    documents = read_documents(path, yaml_loader)
+    if len(documents) > 1:
+        raise Place(str(path)).error(
+            "several documents in one file are not supported here",
+            expected="one YAML document",
+            found=f"{len(documents)}",
+            hint="put each in its own file",
+        )
+    return documents[0]
+
+
+def read_documents(path: str | PathLike[str], yaml_loader: type[Any] | None = None) -> list[object]:
+    """Every value in a file: the one of a JSON file, or the documents of a YAML file, empty ones left out.
+
+    `.json` is JSON, `.yaml` and `.yml` are YAML; other names are JSON where the text is.
+    Raises ConfigError: missing, unreadable, too long, not UTF-8, empty, not valid, a key written twice.
     """
     place, suffix = Place(str(path)), Path(path).suffix.lower()
     text = _read_text(Path(path), place)
     if not text.strip():
         raise _empty(place)
     if suffix == ".json" or (suffix not in (".yaml", ".yml") and _is_json(text)):
-        return _parse_json(text, place)
+        return [_parse_json(text, place)]
     return _parse_yaml(text, place, yaml_loader or _Loader)
 
 
@@ -108,8 +123,8 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _parse_yaml(text: str, place: Place, loader: type[Any]) -> object:
-    """The one document in a YAML text."""
+def _parse_yaml(text: str, place: Place, loader: type[Any]) -> list[object]:
+    """The documents in a YAML text."""
     try:
         documents = [document for document in yaml.load_all(text, loader) if document is not None]
     except yaml.MarkedYAMLError as error:
@@ -122,15 +137,7 @@ def _parse_yaml(text: str, place: Place, loader: type[Any]) -> object:
         raise _unreadable(place, error) from error
     if not documents:
         raise _empty(place)
-    if len(documents) > 1:
-        raise place.error(
-            "several documents in one file are not supported",
-            expected="one YAML document",
-            found=f"{len(documents)}",
-            hint="put each in its own file and run them in order",
-        )
-    document: object = documents[0]
-    return document
+    return documents
 
 
 def _first_repeated(items: Iterable[Any]) -> Any:

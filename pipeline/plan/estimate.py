@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from pipeline.errors import InputError, near
 from pipeline.machine import cores, default_memory_bytes, parse_bytes
 from pipeline.plan.cost import INTERPRETER_BYTES
 from pipeline.plan.plan import Limits, MergePlan
+from pipeline.plan.together import shared_cost
 
 _CLUSTER_KEYS = ("nodes", "gpus", "cpus", "disk", "memory")
 _DISK_BYTES_PER_S = 3e9
@@ -77,6 +81,29 @@ def as_text(plan: MergePlan) -> str:
         f"memory      {plan.cost.memory_bytes / 2**20:.0f} MiB of buffers x {plan.limits.workers} worker(s)",
         f"time        about {plan.cost.seconds:.0f} s",
         f"plan        {plan.fingerprint}",
+    ]
+    return "\n".join(lines)
+
+
+def together(plans: Sequence[MergePlan]) -> dict[str, Any]:
+    """What plans that were made together cost in one run, as plain data."""
+    cost = shared_cost(plans)
+    return {
+        "read_bytes": cost.read_bytes,
+        "write_bytes": cost.write_bytes,
+        "worker_memory_bytes": cost.memory_bytes,
+        "estimated_s": round(cost.seconds, 2),
+    }
+
+
+def together_text(plans: Sequence[MergePlan]) -> str:
+    """The same for people, beside what the merges would read one after another."""
+    cost = shared_cost(plans)
+    alone = sum(plan.cost.read_bytes for plan in plans)
+    lines = [
+        f"together    {len(plans)} models, {size_text(cost.write_bytes)}",
+        f"reading     {size_text(cost.read_bytes)}, one after another {size_text(alone)}",
+        f"time        about {cost.seconds:.0f} s",
     ]
     return "\n".join(lines)
 

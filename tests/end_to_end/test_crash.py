@@ -29,9 +29,9 @@ STOPS = [
     ("cluster.ledger:Ledger.append", 7),
     ("cluster.ledger:Ledger.append", 23),
     ("pipeline.work.writing:write_from", 5),
-    ("pipeline.run:furnish", 1),
+    ("pipeline.underway:furnish", 1),
     ("pipeline.publishing:write_manifest", 1),
-    ("pipeline.run:publish", 1),
+    ("pipeline.underway:publish", 1),
     ("pipeline.run:Staging.discard", 1),
 ]
 
@@ -72,7 +72,7 @@ def test_finished_units_are_not_done_again(config: Path, tmp_path: Path) -> None
     """A resumed run does only what has no receipt, unless the bytes on disk no longer agree with it."""
     out = tmp_path / "out"
     total = len(plan(config, shard_size_bytes=4000).units)
-    assert killed_at("pipeline.run:furnish", 1, lambda: run(config, out))
+    assert killed_at("pipeline.underway:furnish", 1, lambda: run(config, out))
     ledger = work_directory(out) / "receipts.jsonl"
     merged = [unit for unit, receipt in read_ledger(ledger).items() if "digests" in receipt]
     assert len(merged) == total
@@ -80,7 +80,7 @@ def test_finished_units_are_not_done_again(config: Path, tmp_path: Path) -> None
         "nothing is written again"
     )
     shutil.rmtree(out)
-    assert killed_at("pipeline.run:furnish", 1, lambda: run(config, out))
+    assert killed_at("pipeline.underway:furnish", 1, lambda: run(config, out))
     file = max((work_directory(out)).glob("model-*/*.safetensors"))
     data = bytearray(file.read_bytes())
     data[-1] ^= 0x40
@@ -93,7 +93,7 @@ def test_finished_units_are_not_done_again(config: Path, tmp_path: Path) -> None
 def test_an_interrupted_run_of_another_plan_is_refused(config: Path, tmp_path: Path) -> None:
     """Another plan in the work directory is an error that names both; `fresh` starts over."""
     out = tmp_path / "out"
-    assert killed_at("pipeline.run:furnish", 1, lambda: run(config, out))
+    assert killed_at("pipeline.underway:furnish", 1, lambda: run(config, out))
     text = config.read_text().replace('"density": 0.3', '"density": 0.4')
     config.write_text(text)
     with pytest.raises(OutputError, match="another plan") as caught:
@@ -119,7 +119,7 @@ def test_inputs_that_changed_meanwhile_are_refused(config: Path, tmp_path: Path)
 def test_two_drivers_do_not_share_an_output(config: Path, tmp_path: Path) -> None:
     """While one driver holds the work directory a second one is told who it is, even with `fresh`."""
     out = tmp_path / "out"
-    assert killed_at("pipeline.run:furnish", 1, lambda: run(config, out))
+    assert killed_at("pipeline.underway:furnish", 1, lambda: run(config, out))
     with Ledger.open(work_directory(out) / "receipts.jsonl", plan(config, shard_size_bytes=4000).fingerprint):
         for fresh in (False, True):
             with pytest.raises(ClusterError, match=str(os.getpid())):

@@ -33,8 +33,11 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline.run": (
         "pipeline.errors", "pipeline.machine", "pipeline.plan", "pipeline.work", "pipeline.checkpoint",
-        "pipeline.output", "pipeline.staging", "pipeline.measuring", "pipeline.publishing",
-        "cluster.contract", "cluster.progress",
+        "pipeline.output", "pipeline.staging", "pipeline.underway", "cluster.contract", "cluster.progress",
+    ),
+    "pipeline.underway": (
+        "pipeline.plan.plan", "pipeline.work", "pipeline.checkpoint", "pipeline.staging", "pipeline.measuring",
+        "pipeline.publishing", "cluster.contract",
     ),
     "pipeline.measuring": (
         "pipeline.methods", "pipeline.plan.plan", "pipeline.work.orders", "pipeline.staging", "cluster.fold",
