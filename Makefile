@@ -48,6 +48,7 @@ $(PEERS)/.installed: benchmarks/peers.txt
 
 bench: setup $(PEERS)/.installed        ## a 0.6B x 8 merge beside mergekit, growth, Ray, a slice of 64B
 	$(BIN)/python -m benchmarks.merge --peer $(PEERS)/bin/python
+	$(BIN)/python -m benchmarks.together
 	$(BIN)/python -m benchmarks.scale growth
 	$(BIN)/python -m benchmarks.scale ray
 	$(BIN)/python -m benchmarks.scale large --slice 50
