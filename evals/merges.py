@@ -15,9 +15,9 @@ from evals.content import Digests, digest_json
 from evals.models import Merge, Model
 from pipeline.checkpoint.companions import Companion
 from pipeline.checkpoint.files import digest_bytes
-from pipeline.config.load import parse_config
+from pipeline.config.load import load_configs
 from pipeline.config.merge import MergeConfig
-from pipeline.config.text import read_file
+from pipeline.config.text import read_documents
 from pipeline.errors import ConfigError
 from pipeline.plan.build import plan_merge
 from pipeline.publishing import companions_of
@@ -31,19 +31,22 @@ def is_config(path: Path) -> bool:
     return path.suffix in SUFFIXES and not path.is_dir()
 
 
-def describe_merge(path: Path, digests: Digests) -> Model:
-    """The merge of a config as a model that no one has written.
+def describe_merges(path: Path, digests: Digests) -> list[Model]:
+    """The merges of a config, one a document, as models that no one has written.
 
     Raises whatever is wrong with the config or its models. Reads every input's weights once, for digests.
     """
-    data = read_file(path)
+    data = read_documents(path)[0]
     if isinstance(data, dict) and "categories" in data and "merge_method" not in data:
         raise ConfigError(
             "this is a suite of tasks, not a merge config",
             where=str(path),
             hint="give it with --suite, and a model directory or a merge config as MODEL",
         )
-    return plan_model(parse_config(data, str(path)), path.stem, str(path.resolve()), digests)
+    configs, place = load_configs(path), path.resolve()
+    if len(configs) == 1:
+        return [plan_model(configs[0], path.stem, str(place), digests)]
+    return [plan_model(config, config.name, str(place / config.name), digests) for config in configs]
 
 
 def plan_model(config: MergeConfig, label: str, place: str, digests: Digests) -> Model:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evals.content import Digests
-from evals.merges import describe_merge, is_config
+from evals.merges import describe_merges, is_config
 from evals.models import BASELINES, Model, baseline_model, describe_model
 from evals.suites import Suite, load_suite, locate_data, select_tasks
 from evals.task import Task
@@ -80,7 +80,8 @@ def make_request(
 
     tasks: names of the tasks to keep, all where there are none. `data_dir`, `skip_missing`, `report`: as
     `suites.locate_data` has them.
-    A model may be a merge config (YAML, JSON): it is planned. `baselines`: score guessers as well.
+    A model may be a merge config (YAML, JSON): it is planned; several documents in one are several models.
+    `baselines`: score guessers as well.
     CheckpointError: a directory that is no model. ConfigError: a suite that is wrong, two suites of one name.
     InputError: data that is not there, a task or an expert's category that no suite has.
     """
@@ -98,9 +99,10 @@ def make_request(
             hint = near(category, held_in) if held_in else "add a held-in suite with --suite"
             raise InputError(f'no held-in category "{category}"', where=f"--expert {category}", hint=hint)
     digests = digests or Digests()
-    paths = [*models, *([base] if base is not None else []), *experts.values()]
-    described = _with_labels([_described(path, digests) for path in paths])
-    asked = described[: len(models) + (base is not None)]
+    asked = [model for path in models for model in _described(path, digests)]
+    single = [*([base] if base is not None else []), *experts.values()]
+    described = _with_labels([*asked, *(_one(path, digests) for path in single)])
+    asked = described[: len(asked) + (base is not None)]
     return Request(
         models=tuple(dict.fromkeys(asked)),
         suites=tuple(loaded),
@@ -110,9 +112,22 @@ def make_request(
     )
 
 
-def _described(path: Path, digests: Digests) -> Model:
-    """A model directory, or a merge config in its place."""
-    return describe_merge(path, digests) if is_config(path) else describe_model(path, digests)
+def _described(path: Path, digests: Digests) -> list[Model]:
+    """A model directory, or the merges of a config in its place."""
+    return describe_merges(path, digests) if is_config(path) else [describe_model(path, digests)]
+
+
+def _one(path: Path, digests: Digests) -> Model:
+    """The base or an expert. Raises InputError where a config describes several models."""
+    found = _described(path, digests)
+    if len(found) > 1:
+        raise InputError(
+            "a base or an expert is one model",
+            where=str(path),
+            expected="a model directory, or a config of one merge",
+            found=f"{len(found)} merges",
+        )
+    return found[0]
 
 
 def _with_labels(models: Sequence[Model]) -> list[Model]:

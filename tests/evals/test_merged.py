@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from evals.content import Digests
 from evals.fanout import evaluate
 from evals.harness import backend, score_part
 from evals.harness.backend import load_lm
-from evals.merges import describe_merge, is_config, together
+from evals.merges import describe_merges, is_config, together
 from evals.models import describe_model
 from evals.request import make_request
 from evals.setting import Setting
 from evals.suites import Suite
+from pipeline.errors import InputError
 from pipeline.work.holding import merge_in_memory
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.merging import merge, write_config
@@ -63,7 +65,7 @@ def test_a_merge_in_memory_generates_as_the_written_one(
     config = write_config(tmp_path / "merge.json", "ties", base, [home / "expert"])
     merge(config, tmp_path / "written")
     written = load_lm(describe_model(tmp_path / "written", Digests()), Setting()).model.generation_config
-    held = load_lm(describe_merge(config, Digests()), Setting()).model.generation_config
+    held = load_lm(describe_merges(config, Digests())[0], Setting()).model.generation_config
     assert held.to_dict() == written.to_dict() and held.repetition_penalty == 7.0
     request = make_request([config, tmp_path / "written"], [suite.file], tasks=["free"])
     setting = Setting(dtype="float32")
@@ -99,6 +101,26 @@ def test_merges_of_common_experts_are_computed_together(
     assert [one.items for one in found.records] == [one.items for one in alone]
 
 
+def test_documents_of_one_config_are_models_of_their_own(
+    home: Path, suite: Suite, family: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    """A config of several documents is as many models, named by them, with the scores of single configs; a
+    base is one model.
+    """
+    configs = [
+        write_config(tmp_path / f"{name}.json", name, home / "base", family[1]) for name in ("linear", "ties")
+    ]
+    documents = [{"name": config.stem, **json.loads(config.read_text())} for config in configs]
+    several = tmp_path / "several.yaml"
+    several.write_text(yaml.safe_dump_all(documents))
+    request = make_request([several], [suite.file], tasks=["pick"])
+    assert [model.label for model in request.models] == ["linear", "ties"]
+    alone = make_request(configs, [suite.file], tasks=["pick"])
+    assert [model.digest for model in request.models] == [model.digest for model in alone.models]
+    with pytest.raises(InputError, match="one model"):
+        make_request([configs[0]], [suite.file], tasks=["pick"], base=several)
+
+
 @pytest.mark.parametrize("setting", ["linear", "ties", "ties-model"])
 def test_tensors_without_elements_are_merged_too(tmp_path: Path, setting: str) -> None:
     """A checkpoint's empty tensor is in the merge in memory, in its shape, as it is in the written one."""
@@ -107,7 +129,7 @@ def test_tensors_without_elements_are_merged_too(tmp_path: Path, setting: str) -
     experts = [write_model(tmp_path / f"e{n}", base=base, seed=1 + n) for n in range(2)]
     config = write_config(tmp_path / "merge.json", setting, base, experts)
     merge(config, tmp_path / "written")
-    described = describe_merge(config, Digests()).merge
+    described = describe_merges(config, Digests())[0].merge
     assert described is not None
     held = merge_in_memory(described.plans)[0]
     written = read_tensors(tmp_path / "written")
@@ -121,7 +143,7 @@ def test_groups_fit_workers_and_memory(home: Path, family: tuple[Path, list[Path
         write_config(tmp_path / f"{number}.json", "ties", home / "base", family[1], dtype=dtype)
         for number, dtype in enumerate(["float32", "bfloat16", "float16", "float64"])
     ]
-    models = [describe_merge(config, Digests()) for config in configs]
+    models = [describe_merges(config, Digests())[0] for config in configs]
 
     def sizes(workers: int, memory_bytes: int) -> list[int]:
         found = together(models, workers, memory_bytes)
@@ -138,11 +160,11 @@ def test_a_changed_expert_is_another_merge(home: Path, tmp_path: Path) -> None:
     """The identity of a merge follows its experts' bytes and its settings, not its file's name."""
     expert = write_model(tmp_path / "e", seed=30, base=home / "base")
     config = write_config(tmp_path / "a.json", "ties", home / "base", [expert, home / "expert"])
-    first = describe_merge(config, Digests()).digest
+    first = describe_merges(config, Digests())[0].digest
     renamed = write_config(tmp_path / "b.json", "ties", home / "base", [expert, home / "expert"])
-    assert describe_merge(renamed, Digests()).digest == first
+    assert describe_merges(renamed, Digests())[0].digest == first
     write_model(tmp_path / "e", seed=31, base=home / "base")
-    assert describe_merge(config, Digests()).digest != first
+    assert describe_merges(config, Digests())[0].digest != first
     assert is_config(config) and not is_config(home / "base")
 
 
@@ -151,7 +173,7 @@ def test_a_changed_file_beside_the_weights_is_another_merge(home: Path, tmp_path
     """The identity of a merge follows the tokenizer and generation settings that it would be scored with."""
     base = shutil.copytree(home / "base", tmp_path / "base")
     config = write_config(tmp_path / "a.json", "ties", base, [home / "expert"])
-    first = describe_merge(config, Digests()).digest
+    first = describe_merges(config, Digests())[0].digest
     changed = json.loads((base / name).read_text()) if (base / name).exists() else {}
     (base / name).write_text(json.dumps({**changed, "eos_token_id": [2, 5]}))
-    assert describe_merge(config, Digests()).digest != first
+    assert describe_merges(config, Digests())[0].digest != first

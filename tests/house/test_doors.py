@@ -36,8 +36,8 @@ DOORS: dict[str, tuple[str, ...]] = {
         "pipeline.output", "pipeline.staging", "pipeline.underway", "cluster.contract", "cluster.progress",
     ),
     "pipeline.underway": (
-        "pipeline.plan.plan", "pipeline.work", "pipeline.checkpoint", "pipeline.staging", "pipeline.measuring",
-        "pipeline.publishing", "cluster.contract",
+        "pipeline.plan.plan", "pipeline.work", "pipeline.checkpoint", "pipeline.staging",
+        "pipeline.measuring", "pipeline.publishing", "cluster.contract",
     ),
     "pipeline.measuring": (
         "pipeline.methods", "pipeline.plan.plan", "pipeline.work.orders", "pipeline.staging", "cluster.fold",
