@@ -152,11 +152,8 @@ def _pool(seed: int, expert: int) -> NDArray[np.uint16]:
 
 def _normal(seed: int, stream: int) -> NDArray[np.float32]:
     """Numbers that are nearly normal: sums of eight uniform bytes, from integers alone, equal everywhere."""
-    first = (seed * 1009 + stream) % (1 << 31) << 32
-    counter = np.arange(first + 1, first + 1 + POOL, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
-        counter = (counter ^ (counter >> np.uint64(shift))) * np.uint64(factor)
-    total = counter.view(np.uint8).reshape(POOL, 8).sum(1, dtype=np.int32)
+    raw = np.random.Philox(key=np.array([seed % 2**64, stream], np.uint64)).random_raw(POOL)
+    total = raw.view(np.uint8).reshape(POOL, 8).sum(1, dtype=np.int32)
     centred: NDArray[np.float32] = (total - 1020).astype(np.float32)
     return centred / np.float32((8 * (256**2 - 1) / 12) ** 0.5)
 
