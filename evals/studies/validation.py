@@ -47,7 +47,7 @@ def validation_tasks(
     else:
         assert tuning.family is not None
         tasks = _of_family([task for task in reported if task.role == "held-in"], tuning.family)
-    return tuple(replace(task, limit=_least(task.limit, tuning.limit)) for task in tasks)
+    return tuple(replace(task, limit=least(task.limit, tuning.limit)) for task in tasks)
 
 
 def _refuse_reported(own: Suite, reported: Sequence[Task], digests: Digests) -> None:
@@ -90,5 +90,6 @@ def _of_family(tasks: Sequence[Task], family: Path) -> list[Task]:
     return [make_check(task, files[task.category, task.name]).task for task in tasks]
 
 
-def _least(*limits: int | None) -> int | None:
+def least(*limits: int | None) -> int | None:
+    """The lowest of the limits that there are, None where there is none."""
     return min((limit for limit in limits if limit is not None), default=None)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evals.setting import Setting
+from evals.store import RecordStore
 from evals.studies.config import StudyConfig
+from evals.studies.estimate import Amount
 from evals.studies.grid import merges
 from evals.studies.order import entries, prepare
 from evals.studies.plan import plan_study
@@ -118,6 +121,33 @@ def test_a_plan_of_a_finished_study_has_nothing_left(files: Path) -> None:
     after = plan_study(config, Setting(), None)
     total = sum(base.scores for base in after.bases)
     assert (before.done, after.done) == (0, total) and total == sum(base.scores for base in before.bases)
+
+
+def test_what_cannot_be_had_is_not_left(files: Path) -> None:
+    """Scores that need an expert that is not there are in the whole of a plan, and not in what is left."""
+    experts = {"colour": "m/weak/colour", "size": "m/weak/size", "shape": "m/weak/nowhere"}
+    config = small_study(files, bases=[one_base("weak", experts=experts)], seeds=[0], methods=TUNED)
+    before = plan_study(config, Setting(), None)
+    assert before.left is not None and before.left.scores < before.bases[0].scores
+    assert run(config) is not None
+    assert plan_study(config, Setting(), None).left == Amount()
+
+
+def test_a_task_has_the_rate_at_which_it_was_scored(files: Path) -> None:
+    """The time of a plan is that of every task's own items as measured before, not one mean over all."""
+    config = small_study(files, **ONE, methods=AVERAGING, tune=None)
+    assert run(config) is None
+    store = RecordStore(config.out / "scores")
+    for path in store.files():
+        record = store.get(path.stem)
+        assert record is not None
+        store.put(
+            path.stem, replace(record, elapsed_s=record.n * (5.0 if record.role == "held-out" else 0.5))
+        )
+    held_out = small_study(files, **ONE, methods=AVERAGING, tune=None, compare=[], limit=2)
+    found = plan_study(held_out, Setting(limit=2), None)
+    assert found.left is not None and found.left.scores == 4 + 3, "another limit: nothing is there"
+    assert found.left.score_seconds == pytest.approx(2 * (2 * 5.0 + 5 * 0.5))
 
 
 def test_a_choice_of_another_file_is_not_taken_over(files: Path) -> None:
