@@ -1,4 +1,4 @@
-"""What a study would do and cost before anything runs, and what is left of it. Arithmetic: see estimate.py."""
+"""What a study would do and cost before anything runs, and what is left of it; reckoned by estimate.py."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evals.content import Digests
+from evals.family.command import command_for
 from evals.family.gate import make_check
 from evals.family.rows import validation_file
 from evals.studies.config import TuningConfig
@@ -85,7 +86,7 @@ def _of_family(tasks: Sequence[Task], family: Path) -> list[Task]:
             "validation rows of the family are not there",
             where=str(family),
             expected=", ".join(missing),
-            hint=f"build the family here, or {_NAME_A_SUITE}",
+            hint=f"build the family here: {command_for(family)}; or {_NAME_A_SUITE}",
         )
     return [make_check(task, files[task.category, task.name]).task for task in tasks]
 
