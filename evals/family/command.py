@@ -31,7 +31,7 @@ def command_for(
 ) -> str:
     """The command that builds the family in `home`, or its bases of some `sizes`.
 
-    By what was kept there, else by the config under configs/family that goes there, on the data that is named.
+    By what was kept there, else by the config under configs/family that goes there, on the data named here.
     Where neither tells, CONFIG stands for the file.
     """
     known = _kept(home)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evals.setting import Setting
-from evals.studies.config import StudyConfig
+from evals.studies.config import StudyConfig, least
 from evals.studies.estimate import (
     FLOPS,
     ITEMS,
@@ -29,7 +29,7 @@ from evals.studies.report.words import several
 from evals.studies.run import chosen_merges
 from evals.studies.state import earlier_trials
 from evals.studies.tuning import pairs_of
-from evals.studies.validation import least, validation_suite
+from evals.studies.validation import validation_suite
 from evals.suites import load_suite, locate_data
 from evals.table import Grid
 from evals.task import Task
@@ -123,7 +123,7 @@ def _tasks(config: StudyConfig) -> list[Task]:
     found = [load_suite(file) for file in (config.held_in, config.held_out) if file is not None]
     if config.skip_missing and config.data is not None and config.data.is_dir():
         found = [locate_data(suite, config.data, skip_missing=True) for suite in found]
-    return [task for suite in found for task in suite.tasks]
+    return list(config.limited(task for suite in found for task in suite.tasks))
 
 
 def _rows(config: StudyConfig, tasks: Sequence[Task]) -> list[Task]:
@@ -132,7 +132,8 @@ def _rows(config: StudyConfig, tasks: Sequence[Task]) -> list[Task]:
         return []
     own = validation_suite(config.tuning)
     found = own.tasks if own is not None else [task for task in tasks if task.role == "held-in"]
-    return [replace(task, limit=least(task.limit, config.tuning.limit)) for task in found]
+    limited = [replace(task, limit=least(task.limit, config.tuning.limit)) for task in found]
+    return list(config.limited(limited))
 
 
 def _notes(grounds: Grounds, tasks: Sequence[Task], bases: Sequence[BasePlan]) -> list[str]:

@@ -13,7 +13,7 @@ from evals.content import Digests
 from evals.family.command import command_for
 from evals.family.gate import make_check
 from evals.family.rows import validation_file
-from evals.studies.config import TuningConfig
+from evals.studies.config import TuningConfig, least
 from evals.suites import Suite, load_suite
 from evals.task import Task
 from pipeline.errors import InputError
@@ -89,8 +89,3 @@ def _of_family(tasks: Sequence[Task], family: Path) -> list[Task]:
             hint=f"build the family here: {command_for(family)}; or {_NAME_A_SUITE}",
         )
     return [make_check(task, files[task.category, task.name]).task for task in tasks]
-
-
-def least(*limits: int | None) -> int | None:
-    """The lowest of the limits that there are, None where there is none."""
-    return min((limit for limit in limits if limit is not None), default=None)

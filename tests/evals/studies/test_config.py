@@ -86,6 +86,8 @@ def with_expert(category: str, model: str = "m/x") -> dict[str, Any]:
         ({"compare": ["best-expert"]}, "compare", ""),
         ({"scored": "merge"}, "scored", "merged"),
         ({"limit": 0}, "limit", ""),
+        ({"limits": {"colour-tsk": 3}}, "limits.colour-tsk", "colour-task"),
+        ({"limits": {"other": 0}}, "limits.other", ""),
         ({"keep": 1}, "keep", ""),
         ({"bootstrap": -1}, "bootstrap", ""),
     ],

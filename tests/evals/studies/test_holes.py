@@ -20,6 +20,7 @@ from evals.studies.plan import plan_study
 from evals.studies.reporting import report_study
 from evals.studies.run import Running, chosen_merges, run_study
 from evals.studies.state import read_state, scores_of
+from evals.studies.tables.tables import make_tables
 from pipeline.errors import ConfigError, InputError, RunError
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.study_models import CATEGORIES, one_base, small_study
@@ -69,6 +70,38 @@ def test_the_best_expert_is_found_where_it_is_asked_for(files: Path) -> None:
     assert "not asked for" in report_study(own.config.out).read_text()
     assert run(whole.config) is None
     assert "not asked for" not in report_study(whole.config.out).read_text()
+
+
+def test_a_category_that_is_left_out_spoils_no_average(files: Path) -> None:
+    """Base and multitask model answer its tasks, experts do not; the best expert is that of the others."""
+    small = ONE | {"methods": AVERAGING, "tune": None, "categories": ["colour", "size"]}
+    config = small_study(files, **small)
+    assert run(config) is None
+    scores = scores_of(config.out, read_state(config.out))
+    asked = {one.subject.kind for one in scores if one.question.category == "shape"}
+    assert asked == {"base", "multitask"}
+    rows = make_tables(scores, [], qualities=["weak"], resamples=0).summaries
+    found = {row.subject.kind: row for row in rows if row.role == "held-in"}
+    assert all(found[kind].ratio is not None for kind in ("base", "best expert", "multitask", "merge"))
+    assert all(set(row.by_category) == {"colour", "size"} for row in found.values())
+
+
+def test_a_task_may_have_a_limit_of_its_own(files: Path) -> None:
+    """Of a task with a limit so many items are scored, on validation rows too; the plan counts them."""
+    config = small_study(files, **ONE, methods=TUNED, limits={"colour-task": 3, "other-task": 2}, limit=5)
+    study = prepare(config, Setting(limit=5), print)
+    limits = {
+        (task.suite, task.name): study.setting.items(task) for task in (*study.tasks, *study.validation)
+    }
+    assert limits["held-in", "colour-task"] == limits["validation", "colour-task"] == 3
+    assert limits["held-out", "other-task"] == 2 and limits["held-in", "size-task"] == 5
+    expert = small_study(
+        files, **ONE, methods=AVERAGING, tune=None, limits={"colour-task": 3}, limit=5, compare=[]
+    )
+    plan = plan_study(expert, Setting(limit=5), None)
+    (cell,) = merges(expert)
+    own = sum(3 if one == "colour" else 5 for one in cell.experts)
+    assert plan.bases[0].items == (3 + 5 + 5 + 5) + (own + 5)
 
 
 def test_reported_rows_are_never_tuned_on(files: Path) -> None:
