@@ -70,7 +70,7 @@ class StudyConfig:
     compare: which references are scored beside the base; "best-expert": experts on all held-in tasks, not on
     their own alone.  scored: held-in tasks of a merge: those whose expert is in it, or all.
     keep: write the merged models under OUT/merged too.  limit: items a task at most.
-    limits: those of single tasks by name, on validation rows too.
+    limits: those of single tasks by name, in its place.
     resamples: of the bootstrap.  family: the directory of the built family that the bases come from, None
     where the file lists them.  data, skip_missing: as `evals.suites.locate_data` has them.
     """
@@ -97,8 +97,10 @@ class StudyConfig:
     limits: Mapping[str, int] = field(default_factory=dict)
 
     def limited(self, tasks: Iterable[Task]) -> tuple[Task, ...]:
-        """The tasks, those that have a limit of their own with it."""
-        return tuple(replace(task, limit=least(task.limit, self.limits.get(task.name))) for task in tasks)
+        """The tasks with the study's limits; that of a suite or of the tuning holds where it is lower."""
+        return tuple(
+            replace(task, limit=least(task.limit, self.limits.get(task.name, self.limit))) for task in tasks
+        )
 
 
 def least(*limits: int | None) -> int | None:

@@ -88,20 +88,16 @@ def test_a_category_that_is_left_out_spoils_no_average(files: Path) -> None:
 
 def test_a_task_may_have_a_limit_of_its_own(files: Path) -> None:
     """Of a task with a limit so many items are scored, on validation rows too; the plan counts them."""
-    config = small_study(files, **ONE, methods=TUNED, limits={"colour-task": 3, "other-task": 2}, limit=5)
-    study = prepare(config, Setting(limit=5), print)
-    limits = {
-        (task.suite, task.name): study.setting.items(task) for task in (*study.tasks, *study.validation)
-    }
-    assert limits["held-in", "colour-task"] == limits["validation", "colour-task"] == 3
-    assert limits["held-out", "other-task"] == 2 and limits["held-in", "size-task"] == 5
-    expert = small_study(
-        files, **ONE, methods=AVERAGING, tune=None, limits={"colour-task": 3}, limit=5, compare=[]
-    )
-    plan = plan_study(expert, Setting(limit=5), None)
-    (cell,) = merges(expert)
+    limits = {"colour-task": 3, "other-task": 8}
+    config = small_study(files, **ONE, methods=TUNED, limits=limits, limit=5)
+    study = prepare(config, Setting(), print)
+    found = {(task.suite, task.name): study.setting.items(task) for task in (*study.tasks, *study.validation)}
+    assert found["held-in", "colour-task"] == found["validation", "colour-task"] == 3
+    assert found["held-out", "other-task"] == 8 and found["held-in", "size-task"] == 5
+    bare = small_study(files, **ONE, methods=AVERAGING, tune=None, limits=limits, limit=5, compare=[])
+    (cell,) = merges(bare)
     own = sum(3 if one == "colour" else 5 for one in cell.experts)
-    assert plan.bases[0].items == (3 + 5 + 5 + 5) + (own + 5)
+    assert plan_study(bare, Setting(), None).bases[0].items == (3 + 5 + 5 + 8) + (own + 8)
 
 
 def test_reported_rows_are_never_tuned_on(files: Path) -> None:
