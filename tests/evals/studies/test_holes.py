@@ -20,6 +20,7 @@ from evals.studies.plan import plan_study
 from evals.studies.reporting import report_study
 from evals.studies.run import Running, chosen_merges, run_study
 from evals.studies.state import read_state, scores_of
+from evals.studies.status import status_of
 from evals.studies.tables.tables import make_tables
 from pipeline.errors import ConfigError, InputError, RunError
 from tests.helpers.inline import InlineExecutor
@@ -227,14 +228,19 @@ def test_a_model_that_cannot_be_kept_costs_no_score(files: Path) -> None:
 
 
 def test_an_order_of_another_version_says_what_to_do(files: Path) -> None:
-    """A study of an earlier version is named, with the command that makes it anew."""
-    config = small_study(files, **ONE, methods=AVERAGING, tune=None)
+    """Status and report of a study of another version name the command that renews it; it measures nothing."""
+    config = small_study(files, **ONE, methods=TUNED)
     assert run(config) is None
     path = config.out / "study.json"
+    whole = read_state(config.out)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 0}))
-    with pytest.raises(InputError, match="another version") as error:
-        read_state(config.out)
-    assert "study run" in error.value.hint
+    for read in (status_of, report_study):
+        with pytest.raises(InputError, match="another version") as error:
+            read(config.out)
+        assert error.value.hint == "run it again: mergescale study run; scores that are there are kept"
+    executor = InlineExecutor()
+    assert run_study(prepare(config, Setting(), print), Running(lambda: executor, print)) is None
+    assert not executor.ran and read_state(config.out) == whole
 
 
 def test_tuning_needs_experts_to_be_set_against(files: Path) -> None:
