@@ -228,7 +228,7 @@ def test_a_model_that_cannot_be_kept_costs_no_score(files: Path) -> None:
 
 
 def test_an_order_of_another_version_says_what_to_do(files: Path) -> None:
-    """Status and report of a study of another version name the command that renews it; it measures nothing."""
+    """Status and report of another version name the command that renews the study; it measures nothing."""
     config = small_study(files, **ONE, methods=TUNED)
     assert run(config) is None
     path = config.out / "study.json"
