@@ -248,47 +248,6 @@ def test_a_family_tunes_on_its_own_rows_unless_a_suite_is_named(tmp_path: Path) 
     assert tuning.suite == tmp_path / "validation.yaml"
 
 
-def test_a_family_that_is_not_built_names_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without an index the hint is the command that builds it, with CONFIG where no config is known."""
-    with pytest.raises(InputError, match="no family there") as error:
-        load_study(write_study(tmp_path, bases=None, family="f", sizes=["1M"]))
-    command = "build it: mergescale family build"
-    assert error.value.where == "f"
-    assert error.value.hint == f"{command} CONFIG --size 1M, where CONFIG has `out: f`"
-    Path("configs").symlink_to(ROOT / "configs")
-    changes: dict[str, Any] = {"bases": None, "data": "sets", "skip_missing": True}
-    with pytest.raises(InputError) as error:
-        load_study(write_study(tmp_path, **changes, family="family/t0-135m"))
-    assert error.value.hint == f"{command} configs/family/t0-135m.yaml --data sets --skip-missing"
-    monkeypatch.setenv("T0_DATA", "/data")
-    with pytest.raises(InputError) as error:
-        load_study(ROOT / "configs/studies/quick.yaml")
-    assert error.value.hint == f"{command} configs/family/miniature.yaml --size 1M"
-
-
-def test_a_size_that_is_not_built_names_the_command(tmp_path: Path) -> None:
-    """A size that only the family's config has is to be built; for a misspelt one the nearest is named."""
-    write_family_index(Path("family/miniature"), {"a": ("1M", "weak")})
-    changes: dict[str, Any] = {"bases": None, "family": "family/miniature"}
-    hints = []
-    for size in ("16M", "1m"):
-        with pytest.raises(ConfigError) as error:
-            load_study(write_study(tmp_path, **changes, sizes=["1M", size]))
-        assert error.value.where.endswith("sizes[1]")
-        hints.append(error.value.hint)
-        Path("configs").unlink(missing_ok=True)
-        Path("configs").symlink_to(ROOT / "configs")
-    assert hints[0].endswith("CONFIG --size 16M, where CONFIG has `out: family/miniature`")
-    assert "1M" in hints[1] and "build" not in hints[1]
-    with pytest.raises(ConfigError) as error:
-        load_study(write_study(tmp_path, **changes, sizes=["16M"]))
-    assert (
-        error.value.hint == "not built yet: mergescale family build configs/family/miniature.yaml --size 16M"
-    )
-
-
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_studies_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every study that we ship loads against a family as its config describes it, and says what it costs."""
