@@ -10,7 +10,7 @@ import pytest
 from evals.studies.config import load_study
 from evals.studies.grid import merges
 from evals.suites import load_suite
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import ConfigError
 from tests.helpers.study_files import CATEGORIES, base, write_family_index, write_study, write_suites
 from tests.helpers.tasks import choice_task, write_suite
 
