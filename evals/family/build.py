@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evals.content import Digests
+from evals.family.command import keep_command
 from evals.family.config import BaseConfig, FamilyConfig
 from evals.family.gate import SUITE, Check, Verdict, judge, make_check
 from evals.family.index import SCHEMA, model_entry, write_index
@@ -58,6 +59,7 @@ def build_family(
     scores that are missing, and experts that did not pass.
     """
     suites = load_suites(config, data_dir, skip_missing, work)
+    keep_command(config, data_dir, skip_missing)
     data = _data(config, suites[0], work)
     checks = [make_check(task, data.validation[task.category, task.name]) for task in suites[0].tasks]
     bases = make_bases(config, work)

@@ -6,10 +6,11 @@ Paths inside the family's directory are written relative to it, so that it can b
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evals.family.command import command_for
 from evals.table import MISSING, Grid, as_number
 from pipeline.checkpoint.files import atomic_write, digest_bytes, digest_file, read_json_object
 from pipeline.errors import InputError
@@ -28,20 +29,25 @@ def write_index(out: Path, index: Mapping[str, Any]) -> None:
     atomic_write(out / PAGE, as_markdown(index).encode())
 
 
-def read_index(out: Path) -> dict[str, Any]:
-    """The index of a family. InputError: none there, or one of another version."""
+def read_index(out: Path, command: Callable[[], str] | None = None) -> dict[str, Any]:
+    """The index of a family. InputError: none there, or one of another version.
+
+    command: says what builds it, for the errors' hint; None: as `command_for` has it.
+    """
     path = out / INDEX
-    if not path.is_file():
-        raise InputError("no family there", where=str(out), expected=INDEX, hint="build it first")
-    index = read_json_object(path)
-    if index.get("schema") != SCHEMA:
-        raise InputError(
-            "an index of another version",
-            where=str(path),
-            expected=f"schema {SCHEMA}",
-            found=str(index.get("schema")),
-        )
-    return index
+    found = read_json_object(path) if path.is_file() else None
+    if found is not None and found.get("schema") == SCHEMA:
+        return found
+    hint = f"build it: {command() if command is not None else command_for(out)}"
+    if found is None:
+        raise InputError("no family there", where=str(out), expected=INDEX, hint=hint)
+    raise InputError(
+        "an index of another version",
+        where=str(path),
+        expected=f"schema {SCHEMA}",
+        found=str(found.get("schema")),
+        hint=hint,
+    )
 
 
 def model_entry(place: Path, out: Path) -> dict[str, str]:

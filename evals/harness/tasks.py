@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,14 +35,17 @@ class TaskFacts:
 def check_task(task: Task) -> TaskFacts:
     """Load a task's definition and data, and look at each document's target; no model.
 
-    ConfigError: lm-eval refuses it. InputError: it has no documents, one has a target that is none of its
-    choices (lm-eval would count it as a wrong answer), or the task's hub cannot be reached.
+    ConfigError: lm-eval refuses it. InputError: it has no documents, one of them or of those that shots are
+    drawn from has a target that is none of its choices (lm-eval would count a wrong answer, or end with an
+    IndexError when it draws that shot), or the task's hub cannot be reached.
     """
     loaded = load_task(task, task_digest(task, Digests()))
     if not len(loaded.eval_docs):
         raise _no_documents(task)
     if loaded.config.doc_to_choice is not None:
-        _check_targets(task, loaded)
+        _check_targets(task, loaded, loaded.config, loaded.eval_docs, _scored_split(task))
+    if task.shots and loaded.fewshot_cfg.doc_to_choice is not None:
+        _check_targets(task, loaded, loaded.fewshot_cfg, loaded.sampler.df, _shots_split(task, loaded))
     return TaskFacts(len(loaded.eval_docs), str(loaded.OUTPUT_TYPE))
 
 
@@ -65,7 +69,9 @@ def load_task(task: Task, digest: str) -> Any:
             except ConnectionError as error:
                 raise _no_hub(task, error) from None  # `datasets` has tried for long: not the machine's fault
             except IndexError as error:  # lm-eval looks up the first document's target
-                raise _beyond(task, 1, f"none of the choices, or an empty choice ({error})") from error
+                raise _beyond(
+                    task, _scored_split(task), 1, f"none of the choices, or an empty choice ({error})"
+                ) from error
             except Exception as error:  # a definition runs templates and functions of its own
                 raise _refused(task, error) from error
         while len(_loaded) >= _KEPT:
@@ -114,24 +120,42 @@ def _no_documents(task: Task) -> InputError:
     )
 
 
-def _check_targets(task: Task, loaded: Any) -> None:
-    """InputError for the first document whose target is a number beyond its choices."""
-    for number, doc in enumerate(loaded.eval_docs, 1):
-        target = loaded.doc_to_text(doc) if loaded.multiple_input else loaded.doc_to_target(doc)
-        count = len(loaded.doc_to_choice(doc))
+def _scored_split(task: Task) -> str:
+    return str(task.definition.get("test_split") or task.definition.get("validation_split"))
+
+
+def _shots_split(task: Task, loaded: Any) -> str:
+    """The split that shots are drawn from, as lm-eval chooses it; "shots" where the definition lists them."""
+    if loaded.fewshot_cfg.split is None and loaded.fewshot_cfg.samples is not None:
+        return "shots"
+    own = ("training_split", "validation_split", "test_split")
+    named = (str(split) for key in own if (split := task.definition.get(key)) is not None)
+    return str(loaded.fewshot_cfg.split or next(named))
+
+
+def _check_targets(task: Task, loaded: Any, fields: Any, docs: Sequence[Any], split: str) -> None:
+    """InputError for the first document of a split whose target is a number beyond its choices.
+
+    fields: what holds `doc_to_text`, `doc_to_target` and `doc_to_choice` of these documents.
+    """
+    for number, doc in enumerate(docs, 1):
+        if loaded.multiple_input:
+            target = loaded.doc_to_text(doc, fields.doc_to_text)
+        else:
+            target = loaded.doc_to_target(doc, fields.doc_to_target)
+        count = len(loaded.doc_to_choice(doc, fields.doc_to_choice))
         for one in target if isinstance(target, list) else [target]:
             if isinstance(one, int) and one >= count:
-                raise _beyond(task, number, f"{one}, of {count} choices counted from 0")
+                raise _beyond(task, split, number, f"{one}, of {count} choices counted from 0")
 
 
-def _beyond(task: Task, number: int, found: str) -> InputError:
-    """`number`: of the document among those that are scored, from 1."""
+def _beyond(task: Task, split: str, number: int, found: str) -> InputError:
+    """`number`: of the document among those of its split that are used, from 1."""
     definition = dict(task.definition)
-    split = str(definition.get("test_split") or definition.get("validation_split"))
     target, choice = (_shown(definition.get(key)) for key in ("doc_to_target", "doc_to_choice"))
     places = ", ".join(dict(task.data).get(split, (split,)))
     return InputError(
-        f'a row of the task "{task.name}" has no such choice',
+        f'a row of the task "{task.name}", split {split}, has no such choice',
         where=f"{places}: row {number}"
         + (" that process_docs gives" if "process_docs" in definition else ""),
         expected=f"a place in doc_to_choice: {choice}",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evals.family.command import command_for, sizes_of
 from evals.family.index import INDEX, read_index
 from evals.strict import Node
 from evals.studies.fields import chosen, count, name_of, text_of
@@ -45,10 +47,11 @@ def read_bases(top: Node, held_in: Suite, categories: Sequence[str]) -> tuple[Ba
         raise top.place.error("which models?", expected="`family` or `bases`", found=" and ".join(both))
     key = "family" if "family" in top else "bases"
     if key == "family":
-        bases = _of_family(Path(text_of(top, key)), held_in, categories)
+        bases = _of_family(top, held_in, categories)
     else:
         bases = _listed(top, list(held_in.categories), categories)
-    sizes = chosen(top, "sizes", list(dict.fromkeys(base.size for base in bases)))
+    advice = partial(_unbuilt, top) if key == "family" else lambda name: ""
+    sizes = chosen(top, "sizes", list(dict.fromkeys(base.size for base in bases)), advice=advice)
     kept = tuple(base for base in bases if base.size in sizes)
     if not any(base.experts for base in kept):
         raise top.wrong(key, "no base has an expert", expected=f"one of {', '.join(categories)} at least")
@@ -65,9 +68,10 @@ def read_bases(top: Node, held_in: Suite, categories: Sequence[str]) -> tuple[Ba
     return kept
 
 
-def _of_family(home: Path, held_in: Suite, categories: Sequence[str]) -> list[BaseMembers]:
+def _of_family(top: Node, held_in: Suite, categories: Sequence[str]) -> list[BaseMembers]:
     """The bases of a built family. Experts that did not pass its gate are missing."""
-    index = read_index(home)
+    home = Path(text_of(top, "family"))
+    index = read_index(home, lambda: _build_command(top, [str(size) for size in top.raw("sizes") or ()]))
     left_out = {task for suite in index["suites"] if suite["role"] == "held-in" for task in suite["left_out"]}
 
     def why(entry: Mapping[str, Any], category: str) -> str:
@@ -95,6 +99,21 @@ def _of_family(home: Path, held_in: Suite, categories: Sequence[str]) -> list[Ba
         )
         for entry in index["bases"]
     ]
+
+
+def _build_command(top: Node, sizes: Sequence[str]) -> str:
+    """What builds the study's family, or its bases of some sizes, on the study's data."""
+    data = Path(text_of(top, "data")) if "data" in top else None
+    skip_missing = top.take_or("skip_missing", bool, False)
+    return command_for(Path(text_of(top, "family")), sizes, data, skip_missing)
+
+
+def _unbuilt(top: Node, size: str) -> str:
+    """Advice about a size that a family's index lacks; "" where its config lists no such size either."""
+    listed = sizes_of(Path(text_of(top, "family")))
+    if listed is None:
+        return f"if it is a size of the family, build it: {_build_command(top, [size])}"
+    return f"not built yet: {_build_command(top, [size])}" if size in listed else ""
 
 
 def _listed(top: Node, known: Sequence[str], categories: Sequence[str]) -> list[BaseMembers]:

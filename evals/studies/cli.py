@@ -36,7 +36,7 @@ def plan(config: Path, cluster: str | None, json_out: bool, device: str) -> None
     from evals.table import show
 
     loaded = _load(config)
-    found = plan_study(loaded, _setting(loaded, device), cluster)
+    found = plan_study(loaded, _setting(device), cluster)
     if json_out:
         click.echo(json.dumps(as_json(found), indent=1))
     else:
@@ -64,7 +64,7 @@ def run(config: Path, device: str, devices: int, progress: bool, **where: Any) -
 
     loaded = _load(config)
     name = "ray" if uses_ray(where["executor"], where["address"]) else "local"
-    setting = _setting(loaded, device, devices, where["address"])
+    setting = _setting(device, devices, where["address"])
     share = local_share(setting.device)
     shared = OnDemand(
         lambda: start_executor(**where, **share, kind="process"), name, where["workers"] or share["here"]
@@ -104,13 +104,11 @@ def _load(config: Path) -> StudyConfig:
     return load_study(config)
 
 
-def _setting(loaded: StudyConfig, device: str, devices: int = 1, address: str | None = None) -> Setting:
+def _setting(device: str, devices: int = 1, address: str | None = None) -> Setting:
     from evals.setting import Setting
     from pipeline.machine import choose_device_at
 
-    return Setting.on(
-        choose_device_at(device, address, _say), limit=loaded.limit, batch_size="16", devices=devices
-    )
+    return Setting.on(choose_device_at(device, address, _say), batch_size="16", devices=devices)
 
 
 def _write(out: Path) -> Path:

@@ -5,8 +5,8 @@ Paths are as the user wrote them: relative ones start at the current directory, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,7 +15,7 @@ from evals.studies.bases import BaseMembers, read_bases
 from evals.studies.fields import chosen, count, name_of, rising, text_of, whole
 from evals.studies.methods import read_method
 from evals.suites import Suite, load_suite
-from evals.task import NAME, Role
+from evals.task import NAME, Role, Task
 from pipeline.config.place import Place, describe
 from pipeline.config.text import read_file
 from pipeline.errors import near
@@ -26,7 +26,7 @@ REFERENCES: tuple[Reference, ...] = get_args(Reference)
 SCORED: tuple[Scored, ...] = get_args(Scored)
 _TOP = (
     *("name", "out", "suites", "data", "skip_missing", "family", "bases", "sizes", "categories", "methods"),
-    *("experts", "seeds", "tune", "compare", "scored", "limit", "keep", "bootstrap"),
+    *("experts", "seeds", "tune", "compare", "scored", "limit", "limits", "keep", "bootstrap"),
 )
 _RESAMPLES = 1000
 #: What models of a base are called that are no expert: no category may have these names.
@@ -70,6 +70,7 @@ class StudyConfig:
     compare: which references are scored beside the base; "best-expert": experts on all held-in tasks, not on
     their own alone.  scored: held-in tasks of a merge: those whose expert is in it, or all.
     keep: write the merged models under OUT/merged too.  limit: items a task at most.
+    limits: those of single tasks by name, in its place.
     resamples: of the bootstrap.  family: the directory of the built family that the bases come from, None
     where the file lists them.  data, skip_missing: as `evals.suites.locate_data` has them.
     """
@@ -93,6 +94,18 @@ class StudyConfig:
     keep: bool
     resamples: int
     family: Path | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    def limited(self, tasks: Iterable[Task]) -> tuple[Task, ...]:
+        """The tasks with the study's limits; that of a suite or of the tuning holds where it is lower."""
+        return tuple(
+            replace(task, limit=least(task.limit, self.limits.get(task.name, self.limit))) for task in tasks
+        )
+
+
+def least(*limits: int | None) -> int | None:
+    """The lowest of the limits that there are, None where there is none."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def load_study(path: Path | str) -> StudyConfig:
@@ -106,7 +119,7 @@ def load_study(path: Path | str) -> StudyConfig:
     suites = top.child("suites")
     suites.only("held-in", "held-out")
     held_in = _suite(suites, "held-in", "held-in")
-    held_out = _suite(suites, "held-out", "held-out").file if "held-out" in suites else None
+    held_out = _suite(suites, "held-out", "held-out") if "held-out" in suites else None
     categories = chosen(top, "categories", list(held_in.categories))
     counts = rising(top, "experts", 1)
     if counts[-1] > len(categories):
@@ -125,7 +138,7 @@ def load_study(path: Path | str) -> StudyConfig:
         name=name_of(top),
         out=Path(text_of(top, "out")),
         held_in=held_in.file,
-        held_out=held_out,
+        held_out=held_out.file if held_out is not None else None,
         data=Path(text_of(top, "data")) if "data" in top else None,
         skip_missing=top.take_or("skip_missing", bool, False),
         categories=categories,
@@ -140,7 +153,15 @@ def load_study(path: Path | str) -> StudyConfig:
         keep=top.take_or("keep", bool, False),
         resamples=count(top, "bootstrap") or _RESAMPLES,
         family=Path(text_of(top, "family")) if "family" in top else None,
+        limits=_limits(top, [*held_in.tasks, *(held_out.tasks if held_out is not None else ())]),
     )
+
+
+def _limits(top: Node, tasks: Sequence[Task]) -> dict[str, int]:
+    """Task -> items at most. ConfigError: no suite has such a task, or it is no number of items."""
+    section = top.child("limits") if "limits" in top else Node({}, top.place.key("limits"))
+    section.only(*dict.fromkeys(task.name for task in tasks))
+    return {name: limit for name in section.names() if (limit := count(section, name)) is not None}
 
 
 def _suite(node: Node, key: str, role: Role) -> Suite:

@@ -5,7 +5,7 @@ Knows no key of the file; reads no other file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from evals.strict import Node
@@ -30,11 +30,17 @@ def text_of(node: Node, key: str) -> str:
     return expand_env(node.place.key(key).text(node.take(key, str), "a text"), node.where(key))
 
 
-def chosen(node: Node, key: str, known: Sequence[Name], least: int = 1) -> tuple[Name, ...]:
+def chosen(
+    node: Node,
+    key: str,
+    known: Sequence[Name],
+    least: int = 1,
+    advice: Callable[[str], str] = lambda name: "",
+) -> tuple[Name, ...]:
     """Those of the known names that a list names, all where there is no list; in the order they are known.
 
-    ConfigError, with the nearest name: one is not known. ConfigError: one stands there twice, or fewer than
-    `least`.
+    ConfigError, with `advice` or else the nearest name: one is not known. ConfigError: one stands there
+    twice, or fewer than `least`.
     """
     if key not in node:
         return tuple(known)
@@ -42,7 +48,8 @@ def chosen(node: Node, key: str, known: Sequence[Name], least: int = 1) -> tuple
     for index, name in enumerate(names):
         place = node.place.key(key).item(index)
         if name not in known:
-            raise place.error("unknown name", found=describe(name), hint=near(str(name), list(known)))
+            hint = advice(str(name)) or near(str(name), list(known))
+            raise place.error("unknown name", found=describe(name), hint=hint)
         if name in names[:index]:
             raise place.error("this stands here twice", found=describe(name))
     if len(names) < least:

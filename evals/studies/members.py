@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evals.content import Digests
+from evals.family.command import command_for
 from evals.models import Model, describe_model
 from evals.studies.bases import BaseMembers
 from evals.studies.config import StudyConfig
@@ -38,9 +39,19 @@ def members_of(config: StudyConfig, digests: Digests) -> tuple[Member, ...]:
     if all(member.model is None for member in bases):
         more = f"; and {len(bases) - 1} more" if len(bases) > 1 else ""
         raise InputError(
-            "no base of the study can be had", where=str(config.file), found=f"{bases[0].why}{more}"
+            "no base of the study can be had",
+            where=str(config.file),
+            found=f"{bases[0].why}{more}",
+            hint=_how_to_build(config),
         )
     return tuple(found)
+
+
+def _how_to_build(config: StudyConfig) -> str:
+    """What makes the models of a family; "" where the file lists them."""
+    if config.family is None:
+        return ""
+    return f"build them: {command_for(config.family, (), config.data, config.skip_missing)}"
 
 
 def subject_of(base: BaseMembers, parameters: int) -> Subject:

@@ -81,7 +81,8 @@ def prepare(config: StudyConfig, setting: Setting, report: Report) -> Study:
         return found
     own = validation_suite(config.tuning)
     own = _located(own, config, report) if own is not None else None
-    return replace(found, validation=validation_tasks(config.tuning, own, found.tasks, digests))
+    rows = validation_tasks(config.tuning, own, found.tasks, digests)
+    return replace(found, validation=config.limited(rows))
 
 
 def _check_place(out: Path) -> None:
@@ -94,6 +95,7 @@ def _check_place(out: Path) -> None:
 
 def _located(suite: Suite, config: StudyConfig, report: Report) -> Suite:
     """The suite with its data, as the study file says where it lies."""
+    suite = replace(suite, tasks=config.limited(suite.tasks))
     try:
         return locate_data(suite, config.data, skip_missing=config.skip_missing, report=report)
     except InputError as error:
@@ -164,6 +166,12 @@ def question_of(task: Task) -> Question:
 
 
 def is_asked(config: StudyConfig, kind: Kind, experts: Sequence[str], task: Task) -> bool:
-    """Whether a model is scored on a task: of held-in tasks, merges and experts may be only on their own."""
-    whole = {"merge": config.scored == "all", "expert": "best-expert" in config.compare}.get(kind, True)
-    return whole or task.role == "held-out" or task.category in experts
+    """Whether a model is scored on a task: of held-in tasks, merges and experts may be only on their own.
+
+    An expert never is on categories that the study leaves out: without an expert of theirs they tell nothing.
+    """
+    if task.role == "held-out" or task.category in experts:
+        return True
+    if kind == "expert":
+        return "best-expert" in config.compare and task.category in config.categories
+    return kind != "merge" or config.scored == "all"

@@ -15,6 +15,7 @@ from typing import Any
 from cluster.contract import Executor
 from evals.fanout import Evaluation, evaluate
 from evals.models import Model
+from evals.studies.estimate import Grounds, in_words, left_of, total
 from evals.studies.grid import Cell, merges, tuning_cells, with_settings
 from evals.studies.members import Member
 from evals.studies.order import SCORES, TUNING, Entry, Report, Study, entries, merged
@@ -52,7 +53,11 @@ def run_study(study: Study, running: Running) -> RunError | None:
     members = chosen_merges(study, cells, earlier)
     asked = entries(study, [*study.members, *members])
     write_state(config.out, asked, earlier, *said)
-    trials = _tune(study, running)
+    trying = tuning_cells(config)
+    tried = merged(study, trying)
+    pairs = pairs_of(study, tried)
+    running.report(_left(study, asked, pairs))
+    trials = _tune(study, running, trying, tried, pairs)
     if tuple(trials) != earlier:
         members = chosen_merges(study, cells, trials)
         asked = entries(study, [*study.members, *members])
@@ -65,13 +70,23 @@ def run_study(study: Study, running: Running) -> RunError | None:
     return _incomplete(asked, failures, kept)
 
 
-def _tune(study: Study, running: Running) -> list[Trial]:
+def _left(study: Study, asked: Sequence[Entry], pairs: Sequence[tuple[Model, Task]]) -> str:
+    """What a plan says is left, counted before anything is measured."""
+    grounds = Grounds.here(study.config, study.setting)
+    _, left = left_of(grounds, study, asked, pairs)
+    return f"{study.config.name}, left: {in_words(total(left.values()), grounds.device)}"
+
+
+def _tune(
+    study: Study,
+    running: Running,
+    cells: Sequence[Cell],
+    members: Sequence[Member],
+    pairs: Sequence[tuple[Model, Task]],
+) -> list[Trial]:
     """Every combination of parameters on validation rows."""
-    cells = tuning_cells(study.config)
     if study.config.tuning is None or not cells:
         return []
-    members = merged(study, cells)
-    pairs = pairs_of(study, members)
     running.report(f"tuning: {len(cells)} merges on validation rows, {len(pairs)} scores")
     return judge(cells, members, study, _evaluate(study, running, pairs, TUNING))
 
@@ -169,6 +184,7 @@ def _protocol(study: Study) -> list[list[str]]:
     config = study.config
     own = "those whose expert is in the merge" if config.scored == "merged" else "all"
     items = "as many as the suites say" if config.limit is None else f"{config.limit} at most"
+    items += "".join(f", {name} {limit}" for name, limit in config.limits.items())
     tuned = [method.name for method in config.methods if method.tune]
     left_out = [f"{suite.name}/{one.task}" for suite in study.suites for one in suite.left_out]
     pairs = [

@@ -114,8 +114,14 @@ def read_state(out: Path) -> State:
 
 
 def earlier_trials(out: Path) -> tuple[Trial, ...]:
-    """The tuning of an earlier run; nothing where there was none."""
-    return read_state(out).trials if (out / ORDER).is_file() else ()
+    """The tuning of an earlier run; nothing where there was none, or one of another version.
+
+    Such a study is ordered anew: its scores are kept, so the same tuning costs no work.
+    """
+    path = out / ORDER
+    if not path.is_file() or read_json_object(path).get("schema") != SCHEMA:
+        return ()
+    return read_state(out).trials
 
 
 def _trial(values: Mapping[str, Any]) -> Trial:

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from evals.content import Digests
+from evals.family.command import command_for
 from evals.family.gate import make_check
 from evals.family.rows import validation_file
-from evals.studies.config import TuningConfig
+from evals.studies.config import TuningConfig, least
 from evals.suites import Suite, load_suite
 from evals.task import Task
 from pipeline.errors import InputError
@@ -47,7 +48,7 @@ def validation_tasks(
     else:
         assert tuning.family is not None
         tasks = _of_family([task for task in reported if task.role == "held-in"], tuning.family)
-    return tuple(replace(task, limit=_least(task.limit, tuning.limit)) for task in tasks)
+    return tuple(replace(task, limit=least(task.limit, tuning.limit)) for task in tasks)
 
 
 def _refuse_reported(own: Suite, reported: Sequence[Task], digests: Digests) -> None:
@@ -85,10 +86,6 @@ def _of_family(tasks: Sequence[Task], family: Path) -> list[Task]:
             "validation rows of the family are not there",
             where=str(family),
             expected=", ".join(missing),
-            hint=f"build the family here, or {_NAME_A_SUITE}",
+            hint=f"build the family here: {command_for(family)}; or {_NAME_A_SUITE}",
         )
     return [make_check(task, files[task.category, task.name]).task for task in tasks]
-
-
-def _least(*limits: int | None) -> int | None:
-    return min((limit for limit in limits if limit is not None), default=None)

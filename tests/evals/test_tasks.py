@@ -60,6 +60,23 @@ def test_a_target_that_is_no_choice_is_named(tmp_path: Path, number: int) -> Non
         assert "5, of 3 choices" in caught.value.found
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_shot_that_has_no_such_choice_is_named(tmp_path: Path, split: str) -> None:
+    """A bad row among those of the shots is an InputError with task, split and row, if there are shots."""
+    test = write_rows(tmp_path / "test.jsonl", choice_rows(4))
+    rows = choice_rows(5, seed=1)
+    rows[3]["label"] = 7
+    file = write_rows(tmp_path / f"{split}.jsonl", rows)
+    definition = {**CHOICE, "training_split": None, "validation_split": None}
+    definition |= {"training_split": split} if split == "train" else {"fewshot_split": split}
+    entry = {"definition": definition, "data": {"test": test.name, split: file.name}}
+    assert check_task(only_task(tmp_path, **entry)).items == 4
+    with pytest.raises(InputError, match="no such choice") as caught:
+        check_task(only_task(tmp_path, **entry, shots=2))
+    assert f'"pick", split {split},' in caught.value.what and caught.value.where == f"{file}: row 4"
+    assert "7, of 3 choices" in caught.value.found
+
+
 def test_no_bar_is_drawn_for_rows_that_are_filtered(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

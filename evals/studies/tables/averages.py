@@ -51,7 +51,8 @@ class Average:
 def averages(sheet: Sheet) -> tuple[Average, ...]:
     """Every row of the study's tables, in both roles: bases, experts, the best of them, multitask, merges.
 
-    Held-in, a merge counts the categories of its experts, all others count all. A multitask model has further
+    Held-in, a merge counts the categories of its experts, all others count all that the study has experts of,
+    there or missing; what is scored beyond those counts in no average. A multitask model has further
     rows that count only the categories of merges of k experts, averaged over the same subsets: what the paper
     sets beside those merges. Best expert: of the experts of a base the one whose mean ratio over all
     categories of the role is highest (ties: first by name); a hole where any of them lacks it, as the missing
@@ -59,7 +60,7 @@ def averages(sheet: Sheet) -> tuple[Average, ...]:
     """
     rows: list[Average] = []
     for role in ROLES:
-        everything = tuple(sheet.categories[role])
+        everything = _counted(sheet, role)
         for group, subjects in _groups(sheet.subjects).items():
             if not everything:
                 continue
@@ -73,6 +74,16 @@ def averages(sheet: Sheet) -> tuple[Average, ...]:
         rows += _best_experts([row for row in rows if row.role == role and row.subject.kind == "expert"])
     sizes = list(sheet.sizes)
     return tuple(sorted(rows, key=lambda row: _row_order(row, sizes)))
+
+
+def _counted(sheet: Sheet, role: Role) -> tuple[str, ...]:
+    """The categories of a role that count for models that are no merge: held-in those of the study's experts.
+
+    Where no expert is compared with, they are all.
+    """
+    known = {category for _, category in sheet.experts}
+    every = tuple(sheet.categories[role])
+    return tuple(one for one in every if one in known) if role == "held-in" and known else every
 
 
 def _row_order(row: Average, sizes: Sequence[str]) -> tuple[object, ...]:

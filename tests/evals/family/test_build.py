@@ -13,6 +13,7 @@ import yaml
 from cluster.contract import Executor
 from evals.app import main
 from evals.family.build import build_family
+from evals.family.command import command_for
 from evals.family.config import FamilyConfig, load_family
 from evals.family.index import grids, read_index
 from evals.family.members import Work
@@ -66,6 +67,21 @@ def home(built: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, and the current directory."""
     monkeypatch.chdir(built)
     return built
+
+
+def test_a_family_says_what_built_it(home: Path) -> None:
+    """A family's folder knows its config wherever that lies; errors about the family give the command."""
+    assert command_for(Path("family"), ["2M"]) == "mergescale family build tiny.yaml --size 2M"
+    index = read_index(home / "family")
+    (home / "elsewhere").mkdir()
+    shutil.copy(home / "family" / "build.json", home / "elsewhere")
+    with pytest.raises(InputError) as error:
+        read_index(home / "elsewhere")
+    assert error.value.hint == "build it: mergescale family build tiny.yaml"
+    (home / "elsewhere" / "family.json").write_text(json.dumps(index | {"schema": 0}))
+    with pytest.raises(InputError, match="another version") as error:
+        read_index(home / "elsewhere")
+    assert error.value.hint == "build it: mergescale family build tiny.yaml"
 
 
 def test_the_index_lists_what_passed(home: Path) -> None:

@@ -46,15 +46,21 @@ def test_a_study_is_planned_run_looked_at_and_reported(folder: Path) -> None:
     planned = invoke("plan", config)
     assert planned.exit_code == 0, planned.output
     assert planned.stdout.startswith("small: 2 merges, 27 scores, 0 of them there already")
-    assert json.loads(invoke("plan", config, "--json").stdout)["bases"][0]["merges"] == 2
+    assert "\nleft: 2 merges, 27 scores, 27,000 items, " in planned.stdout
+    as_json = json.loads(invoke("plan", config, "--json").stdout)
+    assert as_json["bases"][0]["merges"] == as_json["bases"][0]["left"]["merges"] == 2
+    assert as_json["left"]["scores"] == 27 and as_json["left"]["seconds"] == as_json["seconds"] > 0
     ran = invoke("run", config, "--no-progress", "--device", "cpu")
     assert ran.exit_code == 0, ran.output
+    assert ran.stderr.startswith("small, left: 2 merges, 27 scores, 27,000 items, ")
     assert ran.stdout == "out/report/index.html\n" and (folder / "out/report/report.md").exists()
     assert "27 of 27" in invoke("status", config).stdout
     page = (folder / "out/report/index.html").read_bytes()
     again = invoke("report", config)
     assert again.stdout == ran.stdout and (folder / "out/report/index.html").read_bytes() == page
-    assert "27 of them there already" in invoke("plan", config).stdout
+    after = invoke("plan", config).stdout
+    assert "27 of them there already" in after and "\nleft: 0 merges, 0 scores, 0 items, " in after
+    assert json.loads(invoke("plan", config, "--json").stdout)["left"]["seconds"] == 0
 
 
 def test_a_study_with_holes_reports_and_fails(folder: Path) -> None:

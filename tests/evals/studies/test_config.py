@@ -10,7 +10,7 @@ import pytest
 from evals.studies.config import load_study
 from evals.studies.grid import merges
 from evals.suites import load_suite
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import ConfigError
 from tests.helpers.study_files import CATEGORIES, base, write_family_index, write_study, write_suites
 from tests.helpers.tasks import choice_task, write_suite
 
@@ -86,6 +86,8 @@ def with_expert(category: str, model: str = "m/x") -> dict[str, Any]:
         ({"compare": ["best-expert"]}, "compare", ""),
         ({"scored": "merge"}, "scored", "merged"),
         ({"limit": 0}, "limit", ""),
+        ({"limits": {"colour-tsk": 3}}, "limits.colour-tsk", "colour-task"),
+        ({"limits": {"other": 0}}, "limits.other", ""),
         ({"keep": 1}, "keep", ""),
         ({"bootstrap": -1}, "bootstrap", ""),
     ],
@@ -244,13 +246,6 @@ def test_a_family_tunes_on_its_own_rows_unless_a_suite_is_named(tmp_path: Path) 
     tuning = load_study(write_study(tmp_path, **changes, tune={"seed": 0, "suite": "validation.yaml"})).tuning
     assert tuning is not None and (tuning.family, tuning.seed) == (None, 0)
     assert tuning.suite == tmp_path / "validation.yaml"
-
-
-def test_a_family_that_is_not_built_is_said_so(tmp_path: Path) -> None:
-    """A study of a family without an index is an InputError that says to build it."""
-    with pytest.raises(InputError, match="no family there") as error:
-        load_study(write_study(tmp_path, bases=None, family="f"))
-    assert (error.value.where, error.value.hint) == ("f", "build it first")
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evals.setting import Setting
+from evals.store import RecordStore
 from evals.studies.config import StudyConfig
+from evals.studies.estimate import Amount
 from evals.studies.grid import merges
 from evals.studies.order import entries, prepare
 from evals.studies.plan import plan_study
 from evals.studies.reporting import report_study
 from evals.studies.run import Running, chosen_merges, run_study
 from evals.studies.state import read_state, scores_of
+from evals.studies.status import status_of
+from evals.studies.tables.tables import make_tables
 from pipeline.errors import ConfigError, InputError, RunError
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.study_models import CATEGORIES, one_base, small_study
@@ -66,6 +71,34 @@ def test_the_best_expert_is_found_where_it_is_asked_for(files: Path) -> None:
     assert "not asked for" in report_study(own.config.out).read_text()
     assert run(whole.config) is None
     assert "not asked for" not in report_study(whole.config.out).read_text()
+
+
+def test_a_category_that_is_left_out_spoils_no_average(files: Path) -> None:
+    """Base and multitask model answer its tasks, experts do not; the best expert is that of the others."""
+    small = ONE | {"methods": AVERAGING, "tune": None, "categories": ["colour", "size"]}
+    config = small_study(files, **small)
+    assert run(config) is None
+    scores = scores_of(config.out, read_state(config.out))
+    asked = {one.subject.kind for one in scores if one.question.category == "shape"}
+    assert asked == {"base", "multitask"}
+    rows = make_tables(scores, [], qualities=["weak"], resamples=0).summaries
+    found = {row.subject.kind: row for row in rows if row.role == "held-in"}
+    assert all(found[kind].ratio is not None for kind in ("base", "best expert", "multitask", "merge"))
+    assert all(set(row.by_category) == {"colour", "size"} for row in found.values())
+
+
+def test_a_task_may_have_a_limit_of_its_own(files: Path) -> None:
+    """Of a task with a limit so many items are scored, on validation rows too; the plan counts them."""
+    limits = {"colour-task": 3, "other-task": 8}
+    config = small_study(files, **ONE, methods=TUNED, limits=limits, limit=5)
+    study = prepare(config, Setting(), print)
+    found = {(task.suite, task.name): study.setting.items(task) for task in (*study.tasks, *study.validation)}
+    assert found["held-in", "colour-task"] == found["validation", "colour-task"] == 3
+    assert found["held-out", "other-task"] == 8 and found["held-in", "size-task"] == 5
+    bare = small_study(files, **ONE, methods=AVERAGING, tune=None, limits=limits, limit=5, compare=[])
+    (cell,) = merges(bare)
+    own = sum(3 if one == "colour" else 5 for one in cell.experts)
+    assert plan_study(bare, Setting(), None).bases[0].items == (3 + 5 + 5 + 8) + (own + 8)
 
 
 def test_reported_rows_are_never_tuned_on(files: Path) -> None:
@@ -120,6 +153,33 @@ def test_a_plan_of_a_finished_study_has_nothing_left(files: Path) -> None:
     assert (before.done, after.done) == (0, total) and total == sum(base.scores for base in before.bases)
 
 
+def test_what_cannot_be_had_is_not_left(files: Path) -> None:
+    """Scores that need an expert that is not there are in the whole of a plan, and not in what is left."""
+    experts = {"colour": "m/weak/colour", "size": "m/weak/size", "shape": "m/weak/nowhere"}
+    config = small_study(files, bases=[one_base("weak", experts=experts)], seeds=[0], methods=TUNED)
+    before = plan_study(config, Setting(), None)
+    assert before.left is not None and before.left.scores < before.bases[0].scores
+    assert run(config) is not None
+    assert plan_study(config, Setting(), None).left == Amount()
+
+
+def test_a_task_has_the_rate_at_which_it_was_scored(files: Path) -> None:
+    """The time of a plan is that of every task's own items as measured before, not one mean over all."""
+    config = small_study(files, **ONE, methods=AVERAGING, tune=None)
+    assert run(config) is None
+    store = RecordStore(config.out / "scores")
+    for path in store.files():
+        record = store.get(path.stem)
+        assert record is not None
+        store.put(
+            path.stem, replace(record, elapsed_s=record.n * (5.0 if record.role == "held-out" else 0.5))
+        )
+    held_out = small_study(files, **ONE, methods=AVERAGING, tune=None, compare=[], limit=2)
+    found = plan_study(held_out, Setting(limit=2), None)
+    assert found.left is not None and found.left.scores == 4 + 3, "another limit: nothing is there"
+    assert found.left.score_seconds == pytest.approx(2 * (2 * 5.0 + 5 * 0.5))
+
+
 def test_a_choice_of_another_file_is_not_taken_over(files: Path) -> None:
     """What was chosen among other values, for another parameter, or is fixed now, reaches no merge."""
     config = small_study(files, **ONE, methods=TUNED)
@@ -168,14 +228,19 @@ def test_a_model_that_cannot_be_kept_costs_no_score(files: Path) -> None:
 
 
 def test_an_order_of_another_version_says_what_to_do(files: Path) -> None:
-    """A study of an earlier version is named, with the command that makes it anew."""
-    config = small_study(files, **ONE, methods=AVERAGING, tune=None)
+    """Status and report of another version name the command that renews the study; it measures nothing."""
+    config = small_study(files, **ONE, methods=TUNED)
     assert run(config) is None
     path = config.out / "study.json"
+    whole = read_state(config.out)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 0}))
-    with pytest.raises(InputError, match="another version") as error:
-        read_state(config.out)
-    assert "study run" in error.value.hint
+    for read in (status_of, report_study):
+        with pytest.raises(InputError, match="another version") as error:
+            read(config.out)
+        assert error.value.hint == "run it again: mergescale study run; scores that are there are kept"
+    executor = InlineExecutor()
+    assert run_study(prepare(config, Setting(), print), Running(lambda: executor, print)) is None
+    assert not executor.ran and read_state(config.out) == whole
 
 
 def test_tuning_needs_experts_to_be_set_against(files: Path) -> None:

@@ -13,6 +13,7 @@ from cluster.contract import Outcome, Unit
 from evals.record import read_jsonl
 from evals.setting import Setting
 from evals.studies.config import StudyConfig
+from evals.studies.estimate import Amount, in_words
 from evals.studies.order import prepare
 from evals.studies.plan import plan_study
 from evals.studies.reporting import report_study
@@ -103,6 +104,7 @@ def test_a_plan_counts_what_a_run_does(done: StudyConfig) -> None:
     on_rows = sum(trial.count for trial in state.trials) + 2 * len(CATEGORIES)
     assert sum(base.scores for base in found.bases) == len(state.asked) + on_rows
     assert found.done == len(state.asked) + on_rows
+    assert found.left == Amount()
     described = plan_study(done, Setting(), "nodes=2,gpus=4")
     assert (described.workers, described.device) == (8, "cuda")
 
@@ -124,7 +126,12 @@ def test_a_changed_method_is_all_that_is_measured_again(files: Path) -> None:
     }
     run(small_study(files, methods=methods, **small))
     methods["dare"]["parameters"]["density"] = 0.6
-    _, executor, _ = run(small_study(files, methods=methods, **small))
+    changed = small_study(files, methods=methods, **small)
+    left = plan_study(changed, Setting(), None).left
+    assert left is not None and (left.merges, left.tuning_merges, left.scores) == (2, 0, 3 + 4)
+    assert left.items == 7 * 1000 and left.read_bytes > 0, "no limit is written: a thousand items"
+    _, executor, lines = run(changed)
+    assert lines[0].startswith(f"small, left: {in_words(left, 'cpu').rpartition(',')[0]}")
     answers = [name for name in executor.ran if not name.startswith("check/")]
     assert answers and all("/dare/" in name for name in answers)
 
