@@ -4,10 +4,18 @@ floats.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 from numba import njit
+
+if "scipy.linalg" not in sys.modules:
+    # numba looks here for BLAS, which no loop of ours calls: a quarter of a second for every process.
+    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # as Python has it: not to be found
+    import numba.np.arraymath  # noqa: F401
+
+    del sys.modules["scipy.linalg"]
 
 Loop = TypeVar("Loop", bound=Callable[..., object])
 
