@@ -73,9 +73,9 @@ def place_in(values_T: Any, low: Any, width: Any, places_T: Any) -> int:
     """Where each magnitude's pattern lies from `low` on (modulo 2^32); returns how many lie beyond."""
     above = np.int32(0)
     for j in range(places_T.size):
-        place = (as_bits(values_T[j]) & _ABSOLUTE) - low
+        place = np.uint32((as_bits(values_T[j]) & _ABSOLUTE) - low)
         places_T[j] = place
-        above += np.int32((place >= width) & (place < _HALF))
+        above = np.int32(above + ((place >= width) & (place < _HALF)))
     return int(above)
 
 
@@ -142,7 +142,7 @@ def add_mantissas(values_T: Any, kept_T: Any, sums_2X: Any) -> None:
     """Add a tile: as integers of one unit where 28 binades hold them all, the few below that one by one."""
     largest = np.uint32(0)
     for j in range(values_T.size):
-        bits = as_bits(values_T[j]) & _ABSOLUTE
+        bits = np.uint32(as_bits(values_T[j]) & _ABSOLUTE)
         largest = max(largest, bits if bits < _INFINITE else np.uint32(0))
     lowest = max(np.int64(largest >> _EXPONENT) - _SPAN, np.int64(1))
     before, after, rare = np.int64(0), np.int64(0), np.int32(0)
@@ -154,7 +154,7 @@ def add_mantissas(values_T: Any, kept_T: Any, sums_2X: Any) -> None:
         units = mantissa << place if place >= 0 else np.int64(0)
         before += units
         after += units if kept_T[j] != _ZERO else np.int64(0)
-        rare += np.int32((place < 0) & (mantissa > 0))
+        rare = np.int32(rare + ((place < 0) & (mantissa > 0)))
     carry(before, lowest, sums_2X[0])
     carry(after, lowest, sums_2X[1])
     if rare:

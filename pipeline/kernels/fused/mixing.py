@@ -181,6 +181,6 @@ def elected_balance(base: Any, experts: Any, numel: int, start: int, compute: in
         sum_sparse(base, experts, at, start, compute, room, base_T, total_T)
         here = np.int32(0)
         for j in range(count):
-            here += np.int32(total_T[j] > _ZERO) - np.int32(total_T[j] < _ZERO)
+            here = np.int32(here + (total_T[j] > _ZERO) - (total_T[j] < _ZERO))
         balance += here
     return int(balance)

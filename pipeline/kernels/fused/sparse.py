@@ -2,7 +2,8 @@
 
 Shape legend: T elements of one tile, small enough to stay in a core's first cache.
 
-Loops are small and touch few arrays, because that is what the compiler turns into vector instructions.
+Loops are small and touch few arrays, because that is what the compiler turns into vector instructions. Sums
+of 32-bit integers are cast back to 32 bits: numba makes 64 of them, of which a vector holds half as many.
 """
 
 from __future__ import annotations
@@ -102,10 +103,10 @@ def scale(values_T: Any, factor: Any, compute: int) -> None:
 @compiled
 def draw(key: Any, start: int, bits_P: Any) -> None:
     """The hash of `kernels.keys` for every pair of entries from the pair that holds entry `start` on."""
-    first = np.uint64(start // 2)
+    counter = key + np.uint64(start // 2) * _GAMMA
     for p in range(bits_P.size):
-        z = key + (first + np.uint64(p)) * _GAMMA
-        z = (z ^ (z >> _S30)) * _FIRST
+        z = (counter ^ (counter >> _S30)) * _FIRST
+        counter += _GAMMA
         z = (z ^ (z >> _S27)) * _SECOND
         bits_P[p] = z ^ (z >> _S31)
 
@@ -140,7 +141,7 @@ def count_equal(values_T: Any, pattern: Any) -> int:
     """How many magnitudes have exactly this bit pattern."""
     count = np.int32(0)
     for j in range(values_T.size):
-        count += np.int32((as_bits(values_T[j]) & _ABSOLUTE) == pattern)
+        count = np.int32(count + ((as_bits(values_T[j]) & _ABSOLUTE) == pattern))
     return int(count)
 
 
@@ -148,11 +149,11 @@ def count_equal(values_T: Any, pattern: Any) -> int:
 def trim(expert: Any, values_T: Any) -> None:
     """Zero what lies below the threshold; of the entries equal to it the first `expert.equal` stay."""
     pattern, left = expert.pattern, expert.equal
-    least = pattern if left else pattern + np.uint32(1)
+    least = pattern if left else np.uint32(pattern + np.uint32(1))
     count = np.int32(0)
     for j in range(values_T.size):
-        bits = as_bits(values_T[j]) & _ABSOLUTE
-        count += np.int32(bits == pattern)
+        bits = np.uint32(as_bits(values_T[j]) & _ABSOLUTE)
+        count = np.int32(count + (bits == pattern))
         values_T[j] *= _ONE if bits >= least else _ZERO
     expert.seen += count
     expert.equal = max(0, left - count)
