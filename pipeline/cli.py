@@ -51,7 +51,7 @@ def merge(config: str, out: str, dry_run: bool, **options: Any) -> None:
     synthetic:64b/expert0 and so on.
     """
     from pipeline.machine import cores
-    from pipeline.output import check_output, destination, places_in
+    from pipeline.output import check_outputs, destination, places_in
     from pipeline.plan.build import discarding
     from pipeline.run import run_merges
     from pipeline.staging import clear_leftovers
@@ -60,7 +60,7 @@ def merge(config: str, out: str, dry_run: bool, **options: Any) -> None:
     plans = _plan(config, **options)
     plans = tuple(discarding(plan) for plan in plans) if discard else plans
     places = places_in(place, [plan.config.name for plan in plans])
-    done = [check_output(plan, place, options["fresh"]) for plan, place in zip(plans, places, strict=True)]
+    done = check_outputs(plans, places, options["fresh"])
     if dry_run:
         _print_plans(plans, as_json=False)
         return
@@ -78,7 +78,7 @@ def merge(config: str, out: str, dry_run: bool, **options: Any) -> None:
                 plans, places, executor, fresh=options["fresh"], show_progress=options["progress"]
             )
         for plan, name, manifest in zip(plans, _names(out, plans), manifests, strict=True):
-            say(_merged(plan, name, manifest))
+            say(_merged(plan, name, manifest, together=len(plans)))
     for shown in _names(str(place), plans):
         click.echo(shown)
 
@@ -88,14 +88,15 @@ def _names(out: str, plans: Sequence[MergePlan]) -> list[str]:
     return [out] if len(plans) == 1 else [f"{out.rstrip('/')}/{plan.config.name}" for plan in plans]
 
 
-def _merged(plan: MergePlan, out: str, manifest: Manifest) -> str:
-    """What was merged, in one line."""
+def _merged(plan: MergePlan, out: str, manifest: Manifest, *, together: int) -> str:
+    """What was merged, in one line; the time is that of the whole run."""
     from pipeline.plan.estimate import size_text
 
     timing = manifest.timings
     return (
         f"{out}: {len(plan.tensors)} tensors, {size_text(plan.cost.write_bytes)}, "
         f"{plan.config.merge_method} of {len(plan.experts)} models in {timing['seconds']:.1f} s "
+        f"{f'({together} merges together) ' if together > 1 else ''}"
         f"on {timing['executor']} x {timing['workers']}{', weights discarded' if plan.discard else ''}"
     )
 
@@ -120,25 +121,37 @@ def plan(config: str, as_json: bool, cluster_text: str | None, **options: Any) -
 @click.command(epilog="Example:  mergescale verify merged/ties")
 @click.argument("model", type=click.Path(path_type=Path))
 def verify(model: Path) -> None:
-    """Recompute every digest of a merged MODEL and compare with its manifest."""
+    """Recompute every digest of a merged MODEL and compare with its manifest.
+
+    Where several merges went into one directory, of each of them.
+    """
     from pipeline.checkpoint.commit import verify as check
     from pipeline.checkpoint.manifest import read_manifest
+    from pipeline.output import merges_in
 
-    manifest = read_manifest(model)
-    check(model)
-    say(f"{model}: {len(manifest.outputs)} files are what the manifest says")
-    click.echo(manifest.model_digest)
+    for each in merges_in(model):
+        manifest = read_manifest(each)
+        check(each)
+        say(f"{each}: {len(manifest.outputs)} files are what the manifest says")
+        click.echo(manifest.model_digest)
 
 
 @click.command(epilog="Example:  mergescale status merged/ties --json")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="The status as JSON on stdout.")
 def status(out: Path, as_json: bool) -> None:
-    """Say how far the merge into OUT is: absent, interrupted (and how much is done), or complete."""
+    """Say how far the merge into OUT is: absent, interrupted (and how much is done), or complete.
+
+    Where several merges went into OUT, each of them.
+    """
+    from pipeline.output import merges_in
     from pipeline.status import describe, merge_status
 
-    found = merge_status(out)
-    click.echo(json.dumps(found, indent=1) if as_json else describe(found))
+    found = [merge_status(each) for each in merges_in(out)]
+    if as_json:
+        click.echo(json.dumps(found[0] if len(found) == 1 else found, indent=1))
+    else:
+        click.echo("\n".join(describe(each) for each in found))
 
 
 @click.command(epilog="Example:  mergescale methods ties")

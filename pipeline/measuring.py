@@ -7,11 +7,12 @@ The driver's side of measure -> fold -> settle: it adds integers and never sees 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.fold import exclusive_scan, fold, unpack
+from pipeline.checkpoint.files import digest_bytes
 from pipeline.methods import load_method
 from pipeline.methods.contract import Partial, Round, Scope, Totals
 from pipeline.plan.plan import Group, MergePlan, Piece, UnitPlan
@@ -21,13 +22,13 @@ from pipeline.work.orders import MergeOrder, PieceOrder
 
 @dataclass
 class Settled:
-    """What is known about one group: totals, scan rounds done, the round whose partials are kept by piece,
-    and the running sums before each piece.
+    """What is known about one group: totals, scan rounds done, the round whose partials are kept by piece
+    with the totals it was measured under, and the running sums before each piece.
     """
 
     totals: Totals = field(default_factory=dict)
     scans: tuple[Round, ...] = ()
-    kept: Round | None = None
+    kept: tuple[Round, Totals] | None = None
     sums: dict[tuple[int, int], Partial] = field(default_factory=dict)
 
     def before(self, piece: Piece) -> Partial:
@@ -62,6 +63,10 @@ class Measuring:
         self.settled = {number: Settled() for number in range(len(plan.groups))}
         self.todo: list[tuple[UnitPlan, MergeOrder]] = []
         self._method = load_method(plan.config.merge_method)
+        self._units: dict[int, list[UnitPlan]] = {number: [] for number in self.settled}
+        for unit in plan.units:
+            if unit.group is not None:
+                self._units[unit.group].append(unit)
         self._asking: dict[int, Round] = {}
         self._measured: dict[int, _Measured] = {}
 
@@ -83,9 +88,9 @@ class Measuring:
     def take(self, unit: UnitPlan, value: Mapping[str, Any]) -> None:
         """The result of one order of `todo`: kept for a resume, and added to its group's sum."""
         assert unit.group is not None
-        round_ = self._asking[unit.group]
+        round_, totals = self._asking[unit.group], self.settled[unit.group].totals
         text = {key: b64encode(data).decode() for key, data in value["partials"].items()}
-        self.staging.save_partials(_order_id(unit, round_), {**value, "partials": text})
+        self.staging.save_partials(_order_id(unit, round_, totals), {**value, "partials": text})
         partials = {key: unpack(data) for key, data in value["partials"].items()}
         self._measured[unit.group].take(partials, round_.scan)
 
@@ -93,7 +98,7 @@ class Measuring:
         """Every result is in: what the groups know moves on."""
         for number, round_ in self._asking.items():
             known, group, measured = self.settled[number], self.plan.groups[number], self._measured[number]
-            known.kept = round_ if round_.keep else known.kept
+            known.kept = (round_, known.totals) if round_.keep else known.kept
             if round_.scan:
                 _note_sums(self.plan, group, known, measured)
                 known.scans = (*known.scans, round_)
@@ -102,8 +107,8 @@ class Measuring:
 
     def _look_up(self, number: int, round_: Round) -> None:
         """Take what an earlier run left of a round, and note the rest as to be done."""
-        for unit in self._units(number):
-            held = self.staging.load_partials(_order_id(unit, round_))
+        for unit in self._units[number]:
+            held = self.staging.load_partials(_order_id(unit, round_, self.settled[number].totals))
             if held is None:
                 self.todo.append(
                     (unit, merge_order(self.plan, self.staging, unit, self.settled[number], round_))
@@ -119,8 +124,8 @@ class Measuring:
         if known.kept is None:
             return None
         measured = _Measured()
-        for unit in self._units(number):
-            held = self.staging.load_partials(_order_id(unit, known.kept))
+        for unit in self._units[number]:
+            held = self.staging.load_partials(_order_id(unit, *known.kept))
             assert held is not None, "a round's partials stay until the merge is published"
             for key, kept in _unpacked(held).items():
                 partial = self._method.recall(round_, kept, self.plan.groups[number].knobs, known.totals)
@@ -128,9 +133,6 @@ class Measuring:
                     return None
                 measured.take({key: partial}, round_.scan)
         return measured
-
-    def _units(self, number: int) -> Iterator[UnitPlan]:
-        return (unit for unit in self.plan.units if unit.group == number)
 
 
 def merge_order(
@@ -145,6 +147,7 @@ def merge_order(
             PieceOrder(plan.tensors[piece.tensor], piece, known.totals, known.before(piece))
             for piece in unit.pieces
         ),
+        name=plan.config.name,
         round=round_,
         scans=known.scans,
     )
@@ -155,8 +158,11 @@ def _unpacked(held: Mapping[str, Any]) -> dict[str, Partial]:
     return {key: unpack(b64decode(data)) for key, data in held["partials"].items()}
 
 
-def _order_id(unit: UnitPlan, round_: Round) -> str:
-    return f"{unit.id}-{round_.name}"
+def _order_id(unit: UnitPlan, round_: Round, totals: Totals) -> str:
+    """What a unit measured is kept under. Where a window lies follows from a sample, and that from the cut:
+    partials taken under other totals, by a run that was cut otherwise, are others.
+    """
+    return f"{unit.id}-{round_.name}-{digest_bytes(repr(sorted(totals.items())).encode())[-12:]}"
 
 
 def _note_sums(plan: MergePlan, group: Group, known: Settled, measured: _Measured) -> None:

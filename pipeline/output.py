@@ -25,6 +25,7 @@ LEDGER_NAME = "receipts.jsonl"
 PLAN_NAME = "plan.json"
 #: All that a work directory of ours can hold; anything else in it makes it somebody else's.
 _WORK_NAMES = (PLAN_NAME, LEDGER_NAME, "partials", "model-*", ".*.tmp", "*.tmp")
+_WORK_SUFFIX = ".mergescale"
 _DISCARD = "discard:"
 _ELSEWHERE = "give another output directory"
 _START_OVER = "give another output directory, or --fresh to start over"
@@ -61,9 +62,40 @@ def places_in(out: str | Path, names: Sequence[str]) -> list[Path]:
     return [whole / name for name in names]
 
 
+def merges_in(out: Path) -> list[Path]:
+    """`out` itself, or where several merges went into it, the place of each, finished or not."""
+    if record_name(out) is not None or not out.is_dir() or work_directory(absolute(out)).exists():
+        return [out]
+    finished = {path for path in out.iterdir() if record_name(path) is not None}
+    begun = {
+        path.with_name(path.name.removesuffix(_WORK_SUFFIX))
+        for path in out.glob(f"*{_WORK_SUFFIX}")
+        if (path / PLAN_NAME).exists()
+    }
+    return sorted(finished | begun) or [out]
+
+
 def work_directory(out: Path) -> Path:
     """Where a merge into `out` keeps its unfinished work."""
-    return out.with_name(out.name + ".mergescale")
+    return out.with_name(out.name + _WORK_SUFFIX)
+
+
+def check_outputs(plans: Sequence[MergePlan], outs: Sequence[Path], fresh: bool) -> list[Manifest | None]:
+    """`check_output` for merges of one run, which must also keep out of each other's way: no output is an
+    input of another, and together they fit on the disk.
+    """
+    for out in outs:
+        for plan in plans:
+            _apart_from_inputs(plan, out)
+    found = [check_output(plan, out, fresh) for plan, out in zip(plans, outs, strict=True)]
+    open_ = [
+        (plan, out)
+        for plan, out, done in zip(plans, outs, found, strict=True)
+        if done is None and not plan.discard
+    ]
+    if open_:
+        _enough_room(open_)
+    return found
 
 
 def check_output(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
@@ -81,7 +113,7 @@ def check_output(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
     if not fresh:
         _same_plan(plan, work_directory(out))
     if not plan.discard:
-        _enough_room(plan, out)
+        _enough_room([(plan, out)])
     return None
 
 
@@ -207,15 +239,17 @@ def _same_inputs(plan: MergePlan, held: Sequence[InputFile], where: Path) -> Non
             )
 
 
-def _enough_room(plan: MergePlan, out: Path) -> None:
-    """The output must fit on its disk, less what an earlier attempt has already taken there."""
-    parent = next(path for path in out.parents if path.exists())
-    held = work_directory(out).glob("model-*/*.safetensors")
-    needed = sum(shard.size_bytes for shard in plan.shards) - sum(path.stat().st_size for path in held)
+def _enough_room(merges: Sequence[tuple[MergePlan, Path]]) -> None:
+    """The outputs, which lie side by side, must fit on their disk, less what earlier attempts have taken."""
+    parent = next(path for path in merges[0][1].parents if path.exists())
+    needed = 0
+    for plan, out in merges:
+        held = sum(path.stat().st_size for path in work_directory(out).glob("model-*/*.safetensors"))
+        needed += sum(shard.size_bytes for shard in plan.shards) - held
     free = free_bytes(parent)
     if needed > free:
         raise OutputError(
-            "the merged model does not fit on the disk",
+            f"the merged model{'s do' if len(merges) > 1 else ' does'} not fit on the disk",
             where=str(parent),
             expected=f"{needed / 1e9:.2f} GB free",
             found=f"{free / 1e9:.2f} GB free",

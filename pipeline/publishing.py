@@ -23,7 +23,7 @@ from pipeline.checkpoint.manifest import (
 )
 from pipeline.config.load import to_dict
 from pipeline.methods import load_method
-from pipeline.plan.plan import MergePlan
+from pipeline.plan.plan import UNIT_ID_LENGTH, MergePlan
 from pipeline.staging import Staging
 
 _LIBRARIES = ("mergescale", "torch", "numpy", "safetensors", "ray")
@@ -94,7 +94,8 @@ def _out_dtype(plan: MergePlan) -> str | None:
 
 
 def _facts(plan: MergePlan, staging: Staging, executor: Executor, elapsed_s: float) -> dict[str, Any]:
-    """All that is noted of a merge beside its files."""
+    """All that is noted of a merge beside its files. Work of a run that was cut otherwise is left out."""
+    units = {unit.id for unit in plan.units}
     return {
         "fingerprint": plan.fingerprint,
         "config": to_dict(plan.config),
@@ -106,7 +107,9 @@ def _facts(plan: MergePlan, staging: Staging, executor: Executor, elapsed_s: flo
             "workers": executor.workers,
             "device": plan.device,
             "units": [
-                {"id": unit_id, **_brief(receipt)} for unit_id, receipt in sorted(staging.ledger.done.items())
+                {"id": unit_id, **_brief(receipt)}
+                for unit_id, receipt in sorted(staging.ledger.done.items())
+                if unit_id[:UNIT_ID_LENGTH] in units
             ],
         },
     }

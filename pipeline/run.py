@@ -20,7 +20,7 @@ from pipeline.checkpoint.locate import fetch_weights
 from pipeline.checkpoint.manifest import Manifest
 from pipeline.errors import MergescaleError, UnitError
 from pipeline.machine import available_memory_bytes
-from pipeline.output import absolute, check_output
+from pipeline.output import absolute, check_outputs
 from pipeline.plan.cost import INTERPRETER_BYTES, raw_bytes
 from pipeline.plan.plan import MergePlan, UnitPlan
 from pipeline.plan.together import read_bytes, share_units, shared_cost
@@ -60,7 +60,7 @@ def run_merges(
     is kept), CheckpointError when tensors that must be equal are not.
     """
     places = [absolute(out) for out in outs]
-    found = [check_output(plan, out, fresh) for plan, out in zip(plans, places, strict=True)]
+    found = check_outputs(plans, places, fresh)
     began = perf_counter()
     with ExitStack() as opened:
         merges: dict[int, Underway] = {}
@@ -106,7 +106,7 @@ class _Run:
         self.device = self.plans[0].device
         self.raw_bytes = min(raw_bytes(plan.limits, len(plan.experts), self.device) for plan in self.plans)
         cost = shared_cost(self.plans)
-        self.forget = cost.read_bytes > available_memory_bytes()
+        self.forget = sum(unit.read_bytes for unit in share_units(self.plans)) > available_memory_bytes()
         self.resources = Resources(
             cpus=1,
             gpus=1 if self.device == "cuda" and executor.name == "ray" else 0,

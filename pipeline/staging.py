@@ -62,7 +62,11 @@ class Staging:
         """Plan file first, then pre-sized output files; both are left alone when they are there already."""
         self.partials.mkdir(exist_ok=True)
         self.model.mkdir(exist_ok=True)
-        described = {**self.plan.summary(), "input_files": input_records(self.plan)}
+        described = {
+            **self.plan.summary(),
+            "input_files": input_records(self.plan),
+            "unit_ids": [unit.id for unit in self.plan.units],
+        }
         atomic_write(self.root / PLAN_NAME, json.dumps(described, indent=1).encode())
         for shard in () if self.plan.discard else self.plan.shards:
             path = self.model / shard.name

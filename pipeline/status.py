@@ -23,7 +23,11 @@ def merge_status(out: Path) -> dict[str, Any]:
     manifest = read_manifest(out, name) if name is not None else None
     if plan is not None and (manifest is None or manifest.fingerprint != plan["fingerprint"]):
         receipts = read_ledger(work / LEDGER_NAME)
-        merged = [receipt for receipt in receipts.values() if "digests" in receipt]
+        merged = [
+            receipts[unit_id]
+            for unit_id in plan.get("unit_ids", receipts)
+            if "digests" in receipts.get(unit_id, ())
+        ]
         return {
             "state": "running" if is_held(work / LEDGER_NAME) else "interrupted",
             "out": str(out),

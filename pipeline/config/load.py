@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -33,20 +32,19 @@ def load_configs(path: str | PathLike[str]) -> tuple[MergeConfig, ...]:
         return (parse_config(documents[0], str(path)),)
     found: dict[str, MergeConfig] = {}
     for number, data in enumerate(documents, 1):
-        source = f"{path}, document {number}"
-        config = replace(parse_config(data, source), source=str(path))
-        place = Place(source).key("name")
+        config = parse_config(data, f"{path}, document {number}")
+        place = Place(config.source).key("name")
         if not config.name:
             raise place.error(
                 "a merge without a name among several",
                 expected="`name: ...` in each document: its model will be OUT/name",
                 found="none",
             )
-        if config.name in found:
+        if config.name.casefold() in found:  # some disks tell no capitals
             raise place.error(f'the name "{config.name}" is given twice', hint="give each merge its own")
-        found[config.name] = config
+        found[config.name.casefold()] = config
     for config in found.values():
-        _check_apart(config, found)
+        _check_apart(config, {other.name for other in found.values() if other is not config})
     return tuple(found.values())
 
 
@@ -60,7 +58,7 @@ def _check_apart(config: MergeConfig, names: Collection[str]) -> None:
     entries = [entry.model for entry in config.models]
     for ref in entries if config.base_model is None else [config.base_model, *entries]:
         if ref.path in names and local_path(ref, config.source) is None:
-            raise Place(config.source, f'merge "{config.name}"').error(
+            raise Place(config.source).error(
                 f'"{ref}" is the result of another merge in this file',
                 expected="models that exist before the run",
                 hint=f"put this merge into another file, with OUT/{ref.path} as the model, and run it second",

@@ -7,6 +7,7 @@ and those that methods declare) stand under `parameters` like mergekit's.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from pipeline.config.merge import MergeConfig, ModelEntry, default_of, experts_of
@@ -20,6 +21,7 @@ from pipeline.values import ModelRef
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 _KEYS = ["name", "merge_method", "models", "base_model", "parameters", "dtype", "out_dtype"]
+_NAME = re.compile(r"\w[\w .+-]{0,99}", re.ASCII)
 _KEEPS_TOKENIZER = (
     "remove it: the tokenizer files of the base model (else of the first model) are kept as they are"
 )
@@ -84,9 +86,11 @@ def _read_name(raw: object, place: Place) -> str:
     if raw is None:
         return ""
     name = place.text(raw, "a name for this merge")
-    if name in (".", "..") or "/" in name or "\0" in name:
+    if not _NAME.fullmatch(name) or name.endswith(".mergescale"):
         raise place.error(
-            "not the name of a directory", expected="letters, digits, - and _", found=describe(raw)
+            "not a name for a model's directory",
+            expected="letters, digits, spaces and . _ - +, at most 100, the first a letter or digit",
+            found=describe(raw),
         )
     return name
 

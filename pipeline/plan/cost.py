@@ -7,6 +7,7 @@ what comes out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from pipeline.errors import InputError
 from pipeline.methods.contract import Traits
@@ -48,15 +49,18 @@ def least_bytes(tensors: Sequence[TensorPlan], experts: int, device: str) -> int
     return workspace_bytes(experts, device) + stream_bytes(widest, device)
 
 
-def enough_memory(tensors: Sequence[TensorPlan], experts: int, limits: Limits, device: str) -> None:
-    """Raise InputError when the bound is below `least_bytes`."""
+def enough_memory(
+    tensors: Sequence[TensorPlan], experts: int, limits: Limits, device: str, *, merges: int = 1
+) -> None:
+    """Raise InputError when the bound is below `least_bytes`; `merges` read together."""
     least = least_bytes(tensors, experts, device)
     if least > limits.memory_bytes:
         raise InputError(
             f"the memory bound is too small for {limits.workers} worker(s)",
             expected=f"{least >> 20} MiB a worker beside the interpreter's {INTERPRETER_BYTES >> 20} MiB",
             found=f"{max(0, limits.memory_bytes) >> 20} MiB a worker",
-            hint="raise --memory or lower --workers",
+            hint="raise --memory or lower --workers"
+            + (", or give fewer merges at a time" if merges > 1 else ""),
         )
 
 
@@ -93,16 +97,14 @@ def total_cost(
     )
 
 
-def held_bytes(pieces: Sequence[Piece], tensors: Sequence[TensorPlan], device: str) -> int:
-    """Raw input bytes that a unit of these pieces holds at its worst moment."""
-    held = 0
+def held_bytes(pieces: Sequence[Piece], tensors: Sequence[TensorPlan], device: str, bound_bytes: int) -> int:
+    """Raw input bytes that a unit of these pieces holds at its worst moment: one load, and the next where
+    both are within the bound.
+    """
+    loads: list[int] = []
     for piece in pieces:
-        tensor = tensors[piece.tensor]
-        whole = piece.numel * tensor.read_bytes_per_element
-        held = max(
-            held,
-            whole
-            if piece.mode == "resident"
-            else min(whole, stream_bytes(tensor.read_bytes_per_element, device)),
-        )
-    return held
+        width = tensors[piece.tensor].read_bytes_per_element
+        whole, load = piece.numel * width, stream_bytes(width, device) // 2
+        loads += [whole] if piece.mode == "resident" or whole <= load else [load, load]
+    pairs = (left + right for left, right in pairwise(loads))
+    return max([0, *loads, *(pair for pair in pairs if pair <= bound_bytes)])

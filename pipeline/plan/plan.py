@@ -86,6 +86,10 @@ class Piece:
         return self.stop - self.start
 
 
+#: Receipts of measuring begin with the id of their unit.
+UNIT_ID_LENGTH = 21
+
+
 @dataclass(frozen=True)
 class UnitPlan:
     """Pieces that one worker handles in one go. `group` is the index of the measured group they belong to, or

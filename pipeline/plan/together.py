@@ -38,7 +38,8 @@ def shared_cost(plans: Sequence[MergePlan]) -> Cost:
     alone = sum(unit.read_bytes for plan in plans for unit in plan.units)
     together = sum(unit.read_bytes for unit in units)
     measured = sum(
-        unit.read_bytes for unit in units if any(member.group is not None for _, member in unit.members)
+        read_bytes([(plans[number], own) for number, own in unit.members if own.group is not None])
+        for unit in units
     )
     limits = plans[0].limits
     work_s = sum(unit.expected_s for plan in plans for unit in plan.units)
@@ -53,9 +54,10 @@ def shared_cost(plans: Sequence[MergePlan]) -> Cost:
 
 def read_bytes(parts: Sequence[tuple[MergePlan, UnitPlan]]) -> int:
     """Bytes of the inputs that units of the same elements need, each input once."""
-    tensors: dict[tuple[str, int], tuple[int, list[TensorPlan]]] = {}
+    tensors: dict[tuple[str, int, int], tuple[int, list[TensorPlan]]] = {}
     for plan, unit in parts:
         for piece in unit.pieces:
             tensor = plan.tensors[piece.tensor]
-            tensors.setdefault((tensor.spec.name, piece.start), (piece.numel, []))[1].append(tensor)
+            key = tensor.spec.name, tensor.spec.numel, piece.start
+            tensors.setdefault(key, (piece.numel, []))[1].append(tensor)
     return sum(numel * read_together(found).read_bytes_per_element for numel, found in tensors.values())

@@ -15,7 +15,7 @@ from pipeline.config.load import fingerprint
 from pipeline.errors import ConfigError
 from pipeline.methods.contract import Method
 from pipeline.plan import cost, cut
-from pipeline.plan.plan import Cost, Group, Limits, Piece, TensorPlan, UnitPlan, read_together
+from pipeline.plan.plan import UNIT_ID_LENGTH, Cost, Group, Limits, Piece, TensorPlan, UnitPlan, read_together
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,20 @@ def cut_work(drafts: Sequence[Draft], limits: Limits, device: str) -> tuple[Cut,
     shared = _share(drafts)
     wholes = [each.whole for each in shared]
     experts = max((len(tensor.sources) for draft in drafts for tensor in draft.tensors), default=0)
-    cost.enough_memory(wholes, experts, limits, device)
+    cost.enough_memory(wholes, experts, limits, device, merges=len(drafts))
+    bound_bytes = cost.raw_bytes(limits, experts, device)
     target = cut.unit_bytes(sum(whole.spec.numel * whole.read_bytes_per_element for whole in wholes))
     groups = [_groups(draft, number, shared, experts, limits, device) for number, draft in enumerate(drafts)]
-    labels = [_labels(each, groups) for each in shared]
     units: list[list[UnitPlan]] = [[] for _ in drafts]
     held = 0
-    for label in sorted(set(labels)):
-        pieces: list[Piece] = []
-        for index, each in enumerate(shared):
-            if labels[index] == label:
-                pieces += _pieces(each, index, drafts, label, target)
+    for label, members in sorted(_labelled(shared, groups).items()):
+        pieces = [
+            piece for index in members for piece in _pieces(shared[index], index, drafts, label, target)
+        ]
         # In the order of the first input's bytes, so that a disk is read from front to back.
         pieces.sort(key=lambda piece: _place_read(wholes[piece.tensor], piece))
         for bundle in cut.bundle(pieces, wholes, target):
-            held = max(held, cost.held_bytes(bundle, wholes, device))
+            held = max(held, cost.held_bytes(bundle, wholes, device, bound_bytes))
             for number, unit in _units(bundle, label, shared, drafts, limits):
                 units[number].append(unit)
     memory_bytes = cost.workspace_bytes(experts, device) + held
@@ -124,12 +123,21 @@ def _groups(
     )
 
 
-def _labels(each: _Shared, groups: Sequence[tuple[Group, ...]]) -> tuple[int, ...]:
-    """The tensor's group in each merge, -1 for none. A unit's tensors have the same labels."""
-    return tuple(
-        next((index for index, group in enumerate(own) if number in group.tensors), -1)
-        for number, own in zip(each.numbers, groups, strict=True)
-    )
+def _labelled(
+    shared: Sequence[_Shared], groups: Sequence[tuple[Group, ...]]
+) -> dict[tuple[int, ...], list[int]]:
+    """Tensors by their group in each merge, -1 for none: those of one unit agree in it."""
+    group_of = [
+        {number: index for index, group in enumerate(own) for number in group.tensors} for own in groups
+    ]
+    found: dict[tuple[int, ...], list[int]] = {}
+    for index, each in enumerate(shared):
+        label = tuple(
+            -1 if number is None else of.get(number, -1)
+            for number, of in zip(each.numbers, group_of, strict=True)
+        )
+        found.setdefault(label, []).append(index)
+    return found
 
 
 def _pieces(
@@ -158,8 +166,11 @@ def _units(
     limits: Limits,
 ) -> list[tuple[int, UnitPlan]]:
     """(number of the merge, its unit) for each merge that has a part in these pieces."""
-    named = [[shared[piece.tensor].whole.spec.name, piece.start, piece.stop] for piece in pieces]
-    name = f"unit-{fingerprint(named)[:16]}"
+    specs = [shared[piece.tensor].whole.spec for piece in pieces]
+    named = [
+        [spec.name, spec.numel, piece.start, piece.stop] for spec, piece in zip(specs, pieces, strict=True)
+    ]
+    name = f"unit-{fingerprint(named)}"[:UNIT_ID_LENGTH]
     found = []
     for number, draft in enumerate(drafts):
         own = tuple(

@@ -113,8 +113,8 @@ class _Merge:
         out = self.merged[spec.name].view(torch.uint8).numpy()
         size = spec.dtype.size_bytes
         if tensor.action == "copy":
-            raw = load.raw[all_equal(load, self.models)]
-            out[start * size : start * size + raw.size] = raw
+            all_equal(load, self.models)
+            out[start * size : start * size + load.raw[0].size] = load.raw[0]
             return
         walk = self.walk(load, tensor)
         if spec.name in self.resident:
@@ -132,8 +132,8 @@ def merge_in_memory(plans: Sequence[MergePlan]) -> list[dict[str, Tensor]]:
     """The tensors of each plan's model by name, in their shapes and storage types, on the CPU.
 
     Inputs must lie on this machine (`run.with_local_weights`). Peak memory: the merged models, and of the
-    inputs one tensor of every model where it fits `Limits.memory_bytes`, else a load of it. Raises
-    CheckpointError where inputs that must be equal are not.
+    inputs one tensor of every model where each merge can hold it, else a load of it. Raises CheckpointError
+    where inputs that must be equal are not.
     """
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
@@ -175,7 +175,7 @@ def _loads(
         for number, merge in enumerate(merges)
     ]
     plans = [merge.plan for merge in merges]
-    limit = max(raw_bytes(plan.limits, len(plan.experts), plan.device) for plan in plans)
+    limit = min(raw_bytes(plan.limits, len(plan.experts), plan.device) for plan in plans)
     for number, load in shared_loads(orders, merges[0].lane, arena, limit, sample=sample):
         yield number, load, load.request.order.tensor
 

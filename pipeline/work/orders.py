@@ -29,7 +29,8 @@ class PieceOrder:
 
 @dataclass(frozen=True)
 class MergeOrder:
-    """One merge's part in a unit. `round` is set when it measures instead of merging.
+    """One merge's part in a unit. `round` is set when it measures instead of merging; `name` tells it from
+    others of its run.
 
     `directory` holds the pre-sized output files, and is empty where merged bytes are digested and dropped;
     `scans` are the scan rounds already done, whose partials are recounted tile by tile.
@@ -39,6 +40,7 @@ class MergeOrder:
     models: tuple[str, ...]
     directory: str
     pieces: tuple[PieceOrder, ...]
+    name: str = ""
     round: Round | None = None
     scans: tuple[Round, ...] = ()
 
@@ -48,7 +50,7 @@ class UnitOrder:
     """All that one unit of work needs to know: what each merge does with bytes that are read once for all.
 
     Either all of `merges` measure or none does. `memory_bytes` bounds the raw input bytes held at once;
-    `forget`: memory does not hold the inputs, which are not read again.
+    `forget`: memory does not hold the inputs, so that nothing read is there when it is read again.
     """
 
     id: str

@@ -26,23 +26,29 @@ def shared_loads(
 ) -> Iterator[tuple[int, Load]]:
     """(number of the merge, load of its own piece), every input byte read once for all that need it.
 
-    Merges are cut alike: pieces of one tensor by the same name hold the same elements. A piece is held whole
-    if any of them must hold it. A load is valid until the next one is asked for. At most `limit_bytes` are
-    held, or what streaming needs if that is more. Raises OSError naming the file that cannot be read.
+    Merges are cut alike: pieces by the same name, of tensors of the same size, hold the same elements. A
+    piece is held whole if any of them must hold it. A load is valid until the next one is asked for. At most
+    `limit_bytes` are held, or what streaming needs if that is more. Raises OSError naming the file that
+    cannot be read.
     """
-    takers: dict[str, list[tuple[int, PieceOrder]]] = {}
+    takers: dict[tuple[str, int], list[tuple[int, PieceOrder]]] = {}
     for number, orders in enumerate(merges):
         for order in orders:
-            takers.setdefault(order.name, []).append((number, order))
+            takers.setdefault(_identity(order), []).append((number, order))
     wholes = [_whole([order for _, order in found]) for found in takers.values()]
     widest = max((whole.tensor.read_bytes_per_element for whole in wholes), default=0)
     limit_bytes = max(limit_bytes, stream_bytes(widest, lane.device))
     wanted = list(requests(wholes, lane.load_elements, sample=sample))
     for load in load_all(wanted, arena, limit_bytes, forgets=forgets):
         raw = dict(zip(load.request.order.tensor.inputs, load.raw, strict=True))
-        for number, order in takers[load.request.order.name]:
+        for number, order in takers[_identity(load.request.order)]:
             request = replace(load.request, order=order)
             yield number, Load(request, tuple(raw[source] for source in order.tensor.inputs))
+
+
+def _identity(order: PieceOrder) -> tuple[str, int]:
+    """What is the same for all merges that read a piece together."""
+    return order.name, order.tensor.spec.numel
 
 
 def _whole(orders: Sequence[PieceOrder]) -> PieceOrder:

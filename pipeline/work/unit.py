@@ -23,7 +23,7 @@ from pipeline.methods import load_method
 from pipeline.methods.contract import Partial, Scope
 from pipeline.work.lanes import Lane, make_lane
 from pipeline.work.orders import Clock, MergeOrder, PieceOrder, Receipt, UnitOrder
-from pipeline.work.reading import Arena, Load
+from pipeline.work.reading import Arena, Bytes, Load
 from pipeline.work.rounds import Walk
 from pipeline.work.sharing import shared_loads
 from pipeline.work.writing import Output
@@ -55,6 +55,7 @@ class _Progress:
     passed: dict[str, Partial] = field(default_factory=dict)
     digests: dict[str, Any] = field(default_factory=dict)
     partials: dict[str, Partial] = field(default_factory=dict)
+    packed: dict[str, bytes] = field(default_factory=dict)
 
     def walk(self, lane: Lane, load: Load) -> Walk:
         """A walk over one of the merge's loads."""
@@ -74,13 +75,13 @@ class _Progress:
 def _merge(order: UnitOrder) -> list[dict[str, Any]]:
     """Merge every piece of the unit into the pre-sized files and return the receipts."""
     began, clock = time.perf_counter(), Clock()
-    lane, arena = _tools(order.device)
+    tools = _tools(order.device)
     merges = [_Progress(merge) for merge in order.merges]
-    with Output(lane, clock) as output:
-        for number, load in _loads(order, lane, arena, clock):
+    with Output(tools.lane, clock, tools.buffers) as output:
+        for number, load in _loads(order, tools, clock):
             mark, waited = time.perf_counter(), clock.write_s
-            _lay_down(merges[number], lane, load, output)
-            lane.settle()
+            _lay_down(merges[number], tools.lane, load, output)
+            tools.lane.settle()
             clock.compute_s += time.perf_counter() - mark - (clock.write_s - waited)
     return [
         Receipt(
@@ -102,7 +103,8 @@ def _lay_down(merge: _Progress, lane: Lane, load: Load, output: Output) -> None:
     walk = merge.walk(lane, load)
     merge.write_bytes += walk.numel * order.tensor.spec.dtype.size_bytes
     if order.tensor.action == "copy":
-        output.copy(load, all_equal(load, merge.order.models), directory, digest)
+        all_equal(load, merge.order.models, merge.order.name)
+        output.copy(load, directory, digest)
         return
     if order.piece.mode == "resident":
         walk.settle(Scope(order.tensor.spec.numel))
@@ -113,21 +115,23 @@ def _lay_down(merge: _Progress, lane: Lane, load: Load, output: Output) -> None:
 def _measure(order: UnitOrder) -> list[dict[str, Any]]:
     """One round of each merge over the unit's pieces: its folded partial, or one a piece for a scan round."""
     began, clock = time.perf_counter(), Clock()
-    lane, arena = _tools(order.device)
+    tools = _tools(order.device)
     merges = [_Progress(merge) for merge in order.merges]
-    for number, load in _loads(order, lane, arena, clock):
-        merge, name = merges[number], load.request.order.name
+    for number, load in _loads(order, tools, clock):
+        merge, piece = merges[number], load.request.order
         round_ = merge.order.round
         assert round_ is not None
-        key = name if round_.scan or round_.keep else "all"
-        walk = merge.walk(lane, load)
+        key = piece.name if round_.scan or round_.keep else "all"
+        walk = merge.walk(tools.lane, load)
         partial = walk.measure(round_)
-        lane.settle()
-        merge.passed[name] = walk.before
+        tools.lane.settle()
+        merge.passed[piece.name] = walk.before
         merge.partials[key] = fold(merge.partials[key], partial) if key in merge.partials else partial
+        if key == piece.name and load.request.stop == piece.piece.stop:
+            merge.packed[key] = pack(merge.partials.pop(key))
     return [
         {
-            "partials": {key: pack(partial) for key, partial in merge.partials.items()},
+            "partials": {**merge.packed, **{key: pack(found) for key, found in merge.partials.items()}},
             "read_bytes": merge.read_bytes,
             "elapsed_s": round(time.perf_counter() - began, 4),
         }
@@ -135,23 +139,32 @@ def _measure(order: UnitOrder) -> list[dict[str, Any]]:
     ]
 
 
-def _tools(device: str) -> tuple[Lane, Arena]:
-    """This thread's lane and read arena, kept from unit to unit."""
-    tools: dict[str, tuple[Lane, Arena]] | None = getattr(_own, "tools", None)
-    if tools is None:
-        tools = _own.tools = {}
-    if device not in tools:
+@dataclass
+class _Tools:
+    """What a thread keeps from unit to unit: its lane, and memory to read into and to write from."""
+
+    lane: Lane
+    arena: Arena
+    buffers: list[Bytes | None]
+
+
+def _tools(device: str) -> _Tools:
+    """This thread's tools."""
+    kept: dict[str, _Tools] | None = getattr(_own, "tools", None)
+    if kept is None:
+        kept = _own.tools = {}
+    if device not in kept:
         lane = make_lane(device)
-        tools[device] = (lane, Arena(lane.allocate))
-    return tools[device]
+        kept[device] = _Tools(lane, Arena(lane.allocate), [None, None])
+    return kept[device]
 
 
-def _loads(order: UnitOrder, lane: Lane, arena: Arena, clock: Clock) -> Iterator[tuple[int, Load]]:
+def _loads(order: UnitOrder, tools: _Tools, clock: Clock) -> Iterator[tuple[int, Load]]:
     """(number of the merge, its load) of the whole unit, with the seconds spent waiting on the clock."""
     stream = shared_loads(
         [merge.pieces for merge in order.merges],
-        lane,
-        arena,
+        tools.lane,
+        tools.arena,
         order.memory_bytes,
         sample=any(merge.round is not None and merge.round.sample for merge in order.merges),
         forgets=order.forget,
@@ -165,17 +178,21 @@ def _loads(order: UnitOrder, lane: Lane, arena: Arena, clock: Clock) -> Iterator
         yield found
 
 
-def all_equal(load: Load, models: tuple[str, ...]) -> int:
-    """Check that every input holds the same bytes; returns the index of the one to copy."""
+def all_equal(load: Load, models: tuple[str, ...], merge: str = "") -> None:
+    """Raise CheckpointError, naming `merge` where it is one of several, unless every input holds the same
+    bytes.
+    """
     tensor = load.request.order.tensor
     names = models if tensor.base is None else ("the base model", *models)
     for name, raw in zip(names, load.raw, strict=True):
         if not np.array_equal(raw, load.raw[0]):
+            of, without = (
+                (f'merge "{merge}", ', f'; without "{merge}" the others go on') if merge else ("", "")
+            )
             raise CheckpointError(
                 f'tensor "{tensor.spec.name}" is not a float tensor and differs between models',
-                where=f'model "{name}"',
+                where=f'{of}model "{name}"',
                 expected=f"the same {tensor.spec.dtype.name} values in every model",
                 found="different values",
-                hint="quantised checkpoints cannot be merged: dequantise the models first",
+                hint=f"quantised checkpoints cannot be merged: dequantise the models first{without}",
             )
-    return 0

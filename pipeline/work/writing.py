@@ -22,14 +22,14 @@ from pipeline.work.rounds import Walk
 
 class Output:
     """The output files of one unit. Leaving the context waits for the last write and raises what went wrong
-    with it. What is given no directory is digested and dropped.
+    with it. What is given no directory is digested and dropped. `buffers` are kept from unit to unit, so that
+    their pages stay warm.
     """
 
-    def __init__(self, lane: Lane, clock: Clock) -> None:
-        self._lane, self._clock = lane, clock
+    def __init__(self, lane: Lane, clock: Clock, buffers: list[Bytes | None]) -> None:
+        self._lane, self._clock, self._buffers = lane, clock, buffers
         self._files = OpenFiles()
         self._pool = ThreadPoolExecutor(1, "write")
-        self._buffers: list[Bytes | None] = [None, None]
         self._pending: list[Future[None] | None] = [None, None]
         self._turn = 0
 
@@ -55,9 +55,9 @@ class Output:
 
         walk.apply(place, done)
 
-    def copy(self, load: Load, source: int, directory: str, digest: Any) -> None:
-        """Write one input's bytes as they are."""
-        raw = load.raw[source]
+    def copy(self, load: Load, directory: str, digest: Any) -> None:
+        """Write the first input's bytes as they are."""
+        raw = load.raw[0]
         buffer = self._buffer(raw.size)
         buffer[: raw.size] = raw
         tensor = load.request.order.tensor

@@ -69,7 +69,9 @@ def test_trials_of_several(shell: Shell) -> None:
     ("documents", "what"),
     [
         ([document("a"), document(None)], "a merge without a name among several"),
-        ([document("a"), document("a")], 'the name "a" is given twice'),
+        ([document("a"), document("A")], 'the name "A" is given twice'),
+        ([document("a"), document("a.mergescale")], "not a name for a model's directory"),
+        ([document("a"), document(".a.replaced")], "not a name for a model's directory"),
         (
             [document("a"), {**document("b"), "base_model": "a"}],
             '"a" is the result of another merge in this file',
@@ -90,3 +92,40 @@ def test_several_models_do_not_go_into_a_model(shell: Shell) -> None:
     run = merged(shell, "out", document("a"), document("b"))
     assert run.code == 2 and "several models cannot lie in it" in run.err
     assert weight_bytes(Path("out")) == before
+
+
+def test_status_and_verify_see_each_of_several(shell: Shell) -> None:
+    """`status` and `verify` of the directory that several merges went into are about each of them, begun ones
+    too.
+    """
+    assert merged(shell, "both", document("a", density=0.2), document("b", density=0.4)).code == 0
+    found = json.loads(shell("status", "both", "--json").out)
+    assert [(each["out"], each["state"]) for each in found] == [
+        ("both/a", "complete"),
+        ("both/b", "complete"),
+    ]
+    assert len(shell("verify", "both").out.splitlines()) == 2
+    Path("both/b").rename("elsewhere")
+    work = Path("both/b.mergescale")
+    work.mkdir()
+    kept = {
+        "fingerprint": "f",
+        "method": "ties",
+        "input_files": [],
+        "units": 4,
+        "write_bytes": 8,
+        "unit_ids": [],
+    }
+    (work / "plan.json").write_text(json.dumps(kept))
+    states = [each["state"] for each in json.loads(shell("status", "both", "--json").out)]
+    assert states == ["complete", "interrupted"]
+
+
+def test_a_document_is_named_where_it_is_wrong(shell: Shell) -> None:
+    """What planning finds in one of several documents is said of that document."""
+    wrong = document("b")
+    wrong["models"][1]["model"] = f"{MODELS}/nothing"
+    run = merged(shell, "out", document("a"), wrong)
+    assert run.code == 2
+    run = merged(shell, "out", document("a"), document("b", densty=0.1))
+    assert "merges.yaml, document 2: parameters.densty" in run.err

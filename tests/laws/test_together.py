@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from cluster.local import LocalExecutor
-from pipeline import load_config, plan_merges, run_merges
+from pipeline import load_config, output, plan_merges, run_merges
 from pipeline.checkpoint import files
 from pipeline.checkpoint.commit import verify
-from pipeline.plan.plan import Limits, MergePlan
+from pipeline.checkpoint.manifest import read_manifest
+from pipeline.errors import CheckpointError, OutputError
+from pipeline.output import check_outputs
+from pipeline.plan.plan import UNIT_ID_LENGTH, Limits, MergePlan
 from pipeline.plan.together import share_units, shared_cost
 from pipeline.work import reading
 from tests.helpers.crash import killed_at
 from tests.helpers.merging import SETTINGS, merge, small_tiles, weight_bytes, write_config
-from tests.helpers.models import write_family
+from tests.helpers.models import write_family, write_model
 
 LOOSE, TIGHT = 1 << 30, 20_000
 
@@ -147,3 +152,89 @@ def test_finished_models_are_not_made_again(configs: list[Path], tmp_path: Path,
     read.clear()
     merge_together(chosen, outs, LOOSE, 2)
     assert not read
+
+
+@pytest.mark.parametrize("kept", [slice(0, None), slice(1, None), slice(0, 1)])
+def test_a_run_goes_on_however_it_is_cut(
+    kept: slice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it counts and continued with less memory, or without one of the merges, so that units are
+    other ones and samples with them, each merge has its own bytes and its record lists its own units.
+    """
+    small_tiles(monkeypatch)
+    monkeypatch.setattr(reading, "_SAMPLE_LEAST", 64)
+    monkeypatch.setattr(reading, "_SAMPLE_RUN", 16)
+    base, experts = write_family(tmp_path / "models", experts=3, dtype="bfloat16", hidden=32)
+    configs = [
+        write_config(tmp_path / f"{name}.json", name, base, experts) for name in ("ties-model", "ties")
+    ]
+    outs = [tmp_path / f"{path.stem}-together" for path in configs]
+    counted = "pipeline.measuring:Measuring.take"
+    half = len(planned(configs, LOOSE)[0].units) * 3 // 2
+    assert killed_at(counted, half, lambda: merge_together(configs, outs, LOOSE, 1))
+    merge_together(configs[kept], outs[kept], TIGHT, 2)
+    plans = planned(configs[kept], TIGHT)
+    for path, out, plan in zip(configs[kept], outs[kept], plans, strict=True):
+        merge(path, tmp_path / f"{path.stem}-alone")
+        assert weight_bytes(out) == weight_bytes(tmp_path / f"{path.stem}-alone"), path.stem
+        units = {unit["id"][:UNIT_ID_LENGTH] for unit in read_manifest(out).timings["units"]}
+        assert units == {unit.id for unit in plan.units}
+
+
+def test_tensors_that_are_copied_and_empty_ones_are_shared_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counters and tensors without elements come out of merges side by side as they do alone; where copies
+    differ, the merge is named.
+    """
+    small_tiles(monkeypatch)
+    extra = {"empty": torch.zeros(0, 4), "steps": torch.arange(5)}
+    base = write_model(tmp_path / "base", extra=extra)
+    experts = [write_model(tmp_path / f"e{n}", base=base, seed=1 + n, extra=extra) for n in range(2)]
+    other = write_model(tmp_path / "other", base=base, seed=9, extra={**extra, "steps": torch.arange(5) + 1})
+    configs = [write_config(tmp_path / f"{name}.json", name, base, experts) for name in ("ties", "linear")]
+    outs = [tmp_path / f"{path.stem}-together" for path in configs]
+    merge_together(configs, outs, LOOSE, 2)
+    for path, out in zip(configs, outs, strict=True):
+        merge(path, tmp_path / f"{path.stem}-alone")
+        assert weight_bytes(out) == weight_bytes(tmp_path / f"{path.stem}-alone")
+    odd = write_config(tmp_path / "odd.json", "linear", base, [experts[0], other], name="odd")
+    with pytest.raises(CheckpointError, match='"steps"') as caught:
+        merge_together([configs[0], odd], [tmp_path / "a", tmp_path / "b"], LOOSE, 1)
+    assert caught.value.where == f'merge "odd", model "{other}"'
+
+
+def test_fresh_replaces_each(configs: list[Path], tmp_path: Path) -> None:
+    """Started over, every model is made anew and stands in its place; nothing else is left beside them."""
+    outs = [tmp_path / "all" / path.stem for path in configs]
+    merge_together(configs, outs, LOOSE, 2)
+    before = [weight_bytes(out) for out in outs]
+    stamps = [out.stat().st_ino for out in outs]
+    with LocalExecutor(2) as executor:
+        run_merges(planned(configs, LOOSE), outs, executor, fresh=True)
+    assert [weight_bytes(out) for out in outs] == before
+    assert all(out.stat().st_ino != stamp for out, stamp in zip(outs, stamps, strict=True))
+    assert sorted((tmp_path / "all").iterdir()) == sorted(outs)
+
+
+def test_outputs_keep_out_of_each_others_way(
+    configs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An output that another merge reads, and outputs that fit the disk singly but not together, are refused
+    before anything is written.
+    """
+    merge(configs[0], tmp_path / "out")
+    models = json.loads(configs[0].read_text())["models"]
+    models[0]["model"] = str(tmp_path / "out")
+    reader = tmp_path / "reader.json"
+    reader.write_text(json.dumps({"merge_method": "linear", "models": models}))
+    plans = planned([configs[0], reader], LOOSE)
+    with pytest.raises(OutputError, match="in each other's way"):
+        check_outputs(plans, [tmp_path / "out", tmp_path / "second"], fresh=True)
+    pair = planned(configs[:2], LOOSE)
+    size = sum(shard.size_bytes for shard in pair[0].shards)
+    monkeypatch.setattr(output, "free_bytes", lambda path: size * 3 // 2)
+    places = [tmp_path / "x", tmp_path / "y"]
+    assert check_outputs(pair[:1], places[:1], fresh=False) == [None]
+    with pytest.raises(OutputError, match="models do not fit"):
+        check_outputs(pair, places, fresh=False)
