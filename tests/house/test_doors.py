@@ -40,7 +40,8 @@ DOORS: dict[str, tuple[str, ...]] = {
         "pipeline.measuring", "pipeline.publishing", "cluster.contract",
     ),
     "pipeline.measuring": (
-        "pipeline.methods", "pipeline.plan.plan", "pipeline.work.orders", "pipeline.staging", "cluster.fold",
+        "pipeline.methods", "pipeline.checkpoint.files", "pipeline.plan.plan", "pipeline.work.orders",
+        "pipeline.staging", "cluster.fold",
     ),
     "pipeline.output": ("pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint"),
     "pipeline.staging": (
