@@ -22,7 +22,7 @@ from benchmarks.measure import CACHE, Run, machine, save, summary, timed
 from benchmarks.merge import write_config
 
 METHODS = ("linear", "task_arithmetic", "ties", "dare_ties")
-SMALL = {"hidden": 1024, "mlp": 2816, "layers": 4, "kv": 256, "vocab": 16000}
+SMALL = {"hidden": 1024, "mlp": 2816, "layers": 8, "kv": 256, "vocab": 1000}
 LARGE = {"hidden": 8192, "mlp": 24576, "layers": 82, "kv": 1024, "vocab": 152064}
 
 
@@ -56,8 +56,8 @@ def tried(
 def growth(repeat: int) -> dict[str, Any]:
     """Time and memory of each method as one thing grows and the others stay."""
     settings = [("experts", count, SMALL, count, 2) for count in (2, 4, 8, 16)]
-    settings += [("parameters", by, {**SMALL, "layers": 4 * by}, 8, 2) for by in (1, 2, 4, 8)]
-    settings += [("workers", count, {**SMALL, "layers": 16}, 8, count) for count in (1, 2)]
+    settings += [("parameters", by, {**SMALL, "layers": 8 * by}, 8, 2) for by in (1, 2, 4, 8)]
+    settings += [("workers", count, {**SMALL, "layers": 32}, 8, count) for count in (1, 2)]
     points = []
     for axis, value, shape, experts, workers in settings:
         for method in METHODS:

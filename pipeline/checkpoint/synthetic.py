@@ -143,18 +143,19 @@ def _shape(text: str, where: str) -> Shape:
 @lru_cache(maxsize=64)
 def _pool(seed: int, expert: int) -> NDArray[np.uint16]:
     """A model's numbers as bfloat16, shape (POOL,)."""
-    base = _rounded(_normal(seed, 0) * np.float32(_BASE_SD))
     if expert < 0:
-        return base
-    widened = (base.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return _rounded(_normal(seed, 0) * np.float32(_BASE_SD))
+    widened = (_pool(seed, -1).astype(np.uint32) << np.uint32(16)).view(np.float32)
     return _rounded(widened + _normal(seed, expert + 1) * np.float32(_DELTA_SD))
 
 
 def _normal(seed: int, stream: int) -> NDArray[np.float32]:
     """Numbers that are nearly normal: sums of eight uniform bytes, from integers alone, equal everywhere."""
     raw = np.random.Philox(key=np.array([seed % 2**64, stream], np.uint64)).random_raw(POOL)
-    total = raw.view(np.uint8).reshape(POOL, 8).sum(1, dtype=np.int32)
-    centred: NDArray[np.float32] = (total - 1020).astype(np.float32)
+    low = np.uint64(0x00FF00FF00FF00FF)
+    pairs = ((raw & low) + ((raw >> np.uint64(8)) & low)).view(np.uint16).reshape(POOL, 4)
+    total = pairs[:, 0] + pairs[:, 1] + pairs[:, 2] + pairs[:, 3]
+    centred: NDArray[np.float32] = total.astype(np.float32) - np.float32(8 * 255 / 2)
     return centred / np.float32((8 * (256**2 - 1) / 12) ** 0.5)
 
 
