@@ -85,11 +85,11 @@ def test_a_relative_output_is_absolute_for_the_workers(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Workers are told absolute places, so that they may have another working directory than the driver."""
-    from pipeline import run
+    from pipeline import underway
 
     seen: list[str] = []
-    original = run.seal
-    monkeypatch.setattr(run, "seal", lambda payload: seen.append(payload["path"]) or original(payload))
+    original = underway.seal
+    monkeypatch.setattr(underway, "seal", lambda payload: seen.append(payload["path"]) or original(payload))
     monkeypatch.chdir(tmp_path)
     merge(config, Path("out"))
     assert seen == [
