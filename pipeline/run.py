@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -70,23 +70,31 @@ def run_merges(
                 continue
             staging = _open(with_local_weights(plan), out, fresh)
             opened.callback(staging.ledger.close)
-            found[number] = staging.done
             if staging.done is None:
                 merges[number] = Underway(staging.plan, staging)
             else:
+                found[number] = staging.done
                 staging.discard()
-        if merges:
-            root = next(iter(merges.values())).staging.root
-            try:
-                run = _Run(list(merges.values()), executor, show_progress)
-                run.measure()
-                run.merge()
-                for number, sealed in zip(merges, run.seal(), strict=True):
-                    elapsed_s = perf_counter() - began
-                    found[number] = merges[number].publish(sealed, executor, elapsed_s, replace=fresh)
-            except OSError as error:
-                raise explain(error, str(root)) from error
+        for number, manifest in _carry_out(merges, executor, began, show_progress, fresh):
+            found[number] = manifest
     return [manifest for manifest in found if manifest is not None]
+
+
+def _carry_out(
+    merges: Mapping[int, Underway], executor: Executor, began: float, show_progress: bool, fresh: bool
+) -> Iterator[tuple[int, Manifest]]:
+    """Measure, merge, seal; then publish one after the other."""
+    if not merges:
+        return
+    try:
+        run = _Run(list(merges.values()), executor, show_progress)
+        run.measure()
+        run.merge()
+        for number, sealed in zip(merges, run.seal(), strict=True):
+            elapsed_s = perf_counter() - began
+            yield number, merges[number].publish(sealed, executor, elapsed_s, replace=fresh)
+    except OSError as error:
+        raise explain(error, str(next(iter(merges.values())).staging.root)) from error
 
 
 def _open(plan: MergePlan, out: Path, fresh: bool) -> Staging:
@@ -97,8 +105,17 @@ def _open(plan: MergePlan, out: Path, fresh: bool) -> Staging:
         raise explain(error, str(out)) from error
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What one merge, by its number in the run, has to do in a unit."""
+
+    number: int
+    unit: UnitPlan
+    order: MergeOrder
+
+
 class _Run:
-    """The parts that every stage of one run shares."""
+    """What every stage of one run shares."""
 
     def __init__(self, merges: Sequence[Underway], executor: Executor, show_progress: bool) -> None:
         self.merges, self.executor, self.show = merges, executor, show_progress
@@ -118,17 +135,16 @@ class _Run:
         rounds = [merge.measuring for merge in self.merges]
         while sum(each.ask() for each in rounds):  # not any(): every merge is asked
             # A sample reads a share of each piece: it goes together with samples only.
-            shared: dict[tuple[str, bool], list[tuple[int, UnitPlan, MergeOrder]]] = {}
+            todo: dict[str, list[_Part]] = {}
             names = set()
             for number, each in enumerate(rounds):
                 for unit, order in each.todo:
                     assert order.round is not None
                     names.add(order.round.name)
-                    shared.setdefault((unit.id, order.round.sample), []).append((number, unit, order))
-            members = {f"{key}-{'sample' if thin else 'all'}": found for (key, thin), found in shared.items()}
-            for name, _, results in self._work(members, f"measuring {'/'.join(sorted(names))}"):
-                for (number, unit, _), result in zip(members[name], results, strict=True):
-                    rounds[number].take(unit, result)
+                    key = f"{unit.id}-{'sample' if order.round.sample else 'all'}"
+                    todo.setdefault(key, []).append(_Part(number, unit, order))
+            for _, part, result in self._work(todo, f"measuring {'/'.join(sorted(names))}"):
+                rounds[part.number].take(part.unit, result)
             for each in rounds:
                 each.close()
 
@@ -136,44 +152,44 @@ class _Run:
         """Run every merging unit whose receipt and bytes do not agree yet."""
         checked = self._each([merge.checks() for merge in self.merges], "intact", "checking finished work")
         kept = [merge.kept(found) for merge, found in zip(self.merges, checked, strict=True)]
-        members = {
+        shared = {
             unit.id: [
-                (number, own, self.merges[number].order(own))
+                _Part(number, own, self.merges[number].order(own))
                 for number, own in unit.members
                 if unit.id not in kept[number]
             ]
             for unit in share_units(self.plans)
         }
-        todo = {name: found for name, found in members.items() if found}
+        todo = {name: parts for name, parts in shared.items() if parts}
         one = self.plans[0].config.merge_method
         label = f"merging {one if len(self.plans) == 1 else f'{len(self.plans)} models'}"
-        for name, worker, results in self._work(todo, label):
-            for (number, _, _), result in zip(todo[name], results, strict=True):
-                self.merges[number].note(name, result, worker)
+        for worker, part, receipt in self._work(todo, label):
+            self.merges[part.number].note(part.unit.id, receipt, worker)
 
     def seal(self) -> list[dict[str, str]]:
         """Per merge the digest of every weight file, read back and checked against the receipts."""
         return self._each([merge.seals() for merge in self.merges], "digest", "sealing")
 
     def _work(
-        self, members: Mapping[str, list[tuple[int, UnitPlan, MergeOrder]]], label: str
-    ) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
-        """Run units of one or more merges; yields (name, worker, one result a member) in finish order."""
+        self, todo: Mapping[str, Sequence[_Part]], label: str
+    ) -> Iterator[tuple[str, _Part, dict[str, Any]]]:
+        """Run units by name; yields (worker, part, its result), all parts of a unit as it finishes."""
         sizes = {
-            name: read_bytes([(self.plans[number], unit) for number, unit, _ in found])
-            for name, found in members.items()
+            name: read_bytes([(self.plans[part.number], part.unit) for part in parts])
+            for name, parts in todo.items()
         }
-        units = (self._unit(name, found, sizes[name]) for name, found in members.items())
+        units = (self._unit(name, parts, sizes[name]) for name, parts in todo.items())
         for outcome in self._outcomes(units, sizes, label):
             assert outcome.value is not None
-            yield outcome.unit_id, outcome.worker, outcome.value["merges"]
+            for part, result in zip(todo[outcome.unit_id], outcome.value["merges"], strict=True):
+                yield outcome.worker, part, result
 
-    def _unit(self, name: str, found: list[tuple[int, UnitPlan, MergeOrder]], size_bytes: int) -> Unit:
+    def _unit(self, name: str, parts: Sequence[_Part], size_bytes: int) -> Unit:
         # Storage may be far slower than planned: a new attempt is for lost workers, not for slow disks.
-        written_bytes = sum(unit.write_bytes for _, unit, _ in found)
-        expected_s = sum(unit.expected_s for _, unit, _ in found)
+        written_bytes = sum(part.unit.write_bytes for part in parts)
+        expected_s = sum(part.unit.expected_s for part in parts)
         patient_s = max(expected_s, (size_bytes + written_bytes) / _SLOW_BYTES_PER_S)
-        orders = tuple(order for _, _, order in found)
+        orders = tuple(part.order for part in parts)
         order = UnitOrder(name, self.device, self.raw_bytes, orders, self.forget)
         return Unit(name, run_unit, {"order": order}, self.resources, patient_s)
 
