@@ -15,7 +15,7 @@ from evals.content import Digests, digest_json
 from evals.models import Merge, Model
 from pipeline.checkpoint.companions import Companion
 from pipeline.checkpoint.files import digest_bytes
-from pipeline.config.load import load_configs
+from pipeline.config.load import parse_configs
 from pipeline.config.merge import MergeConfig
 from pipeline.config.text import read_documents
 from pipeline.errors import ConfigError
@@ -36,14 +36,15 @@ def describe_merges(path: Path, digests: Digests) -> list[Model]:
 
     Raises whatever is wrong with the config or its models. Reads every input's weights once, for digests.
     """
-    data = read_documents(path)[0]
+    documents = read_documents(path)
+    data = documents[0]
     if isinstance(data, dict) and "categories" in data and "merge_method" not in data:
         raise ConfigError(
             "this is a suite of tasks, not a merge config",
             where=str(path),
             hint="give it with --suite, and a model directory or a merge config as MODEL",
         )
-    configs, place = load_configs(path), path.resolve()
+    configs, place = parse_configs(documents, str(path)), path.resolve()
     if len(configs) == 1:
         return [plan_model(configs[0], path.stem, str(place), digests)]
     return [plan_model(config, config.name, str(place / config.name), digests) for config in configs]

@@ -23,7 +23,7 @@ from pipeline.machine import available_memory_bytes
 from pipeline.output import absolute, check_outputs
 from pipeline.plan.cost import INTERPRETER_BYTES, raw_bytes
 from pipeline.plan.plan import MergePlan, UnitPlan
-from pipeline.plan.together import read_bytes, share_units, shared_cost
+from pipeline.plan.together import read_bytes, share_units
 from pipeline.staging import Staging, clear_leftovers, explain
 from pipeline.underway import Underway
 from pipeline.work.entry import run_unit
@@ -122,12 +122,12 @@ class _Run:
         self.plans = [merge.plan for merge in merges]
         self.device = self.plans[0].device
         self.raw_bytes = min(raw_bytes(plan.limits, len(plan.experts), self.device) for plan in self.plans)
-        cost = shared_cost(self.plans)
-        self.forget = sum(unit.read_bytes for unit in share_units(self.plans)) > available_memory_bytes()
+        self.units = share_units(self.plans)
+        self.forget = sum(unit.read_bytes for unit in self.units) > available_memory_bytes()
         self.resources = Resources(
             cpus=1,
             gpus=1 if self.device == "cuda" and executor.name == "ray" else 0,
-            memory_bytes=cost.memory_bytes + INTERPRETER_BYTES,
+            memory_bytes=max(plan.cost.memory_bytes for plan in self.plans) + INTERPRETER_BYTES,
         )
 
     def measure(self) -> None:
@@ -158,7 +158,7 @@ class _Run:
                 for number, own in unit.members
                 if unit.id not in kept[number]
             ]
-            for unit in share_units(self.plans)
+            for unit in self.units
         }
         todo = {name: parts for name, parts in shared.items() if parts}
         one = self.plans[0].config.merge_method

@@ -195,8 +195,9 @@ def rates_of(config: StudyConfig, device: str) -> Rates:
     names = {base.name for base in config.bases}
     spent: dict[tuple[str, str], list[tuple[float, int]]] = {}
     for folder in [config.out / TUNING, *stores_of(config)]:
-        for path in RecordStore(folder).files():
-            record = RecordStore(folder).get(path.stem)
+        store = RecordStore(folder)
+        for path in store.files():
+            record = store.get(path.stem)
             base = record.label.partition("/")[0] if record is not None else ""
             if record is not None and base in names and record.device == device and record.elapsed_s:
                 spent.setdefault((base, record.task), []).append((record.elapsed_s, record.n))

@@ -80,8 +80,9 @@ def plan_study(config: StudyConfig, setting: Setting, cluster: str | None) -> St
 
     InputError: a cluster that cannot be read, data that is not there.
     """
-    grounds = Grounds.here(config, setting)
-    if cluster is not None:
+    if cluster is None:
+        grounds = Grounds.here(config, setting)
+    else:
         limits = limits_for(None, None, processes=True, cluster=cluster)
         device = "cuda" if "gpus" in cluster else setting.device
         grounds = Grounds(config, setting, limits, device, Rates())
@@ -97,15 +98,16 @@ def plan_study(config: StudyConfig, setting: Setting, cluster: str | None) -> St
         tasks = _tasks(config)
         rows = _rows(config, tasks)
     whole = amounts(grounds, asks_of(config, tasks, rows))
+    sizes = {base.name: size_of(base, config) for base in config.bases}
     bases = tuple(
         BasePlan(
-            **asdict(whole[base.name]),
-            base=base.name,
-            parameters=size_of(base, config)[0],
-            weights_bytes=size_of(base, config)[1],
-            left=left.get(base.name),
+            **asdict(whole[name]),
+            base=name,
+            parameters=parameters,
+            weights_bytes=weights_bytes,
+            left=left.get(name),
         )
-        for base in config.bases
+        for name, (parameters, weights_bytes) in sizes.items()
     )
     notes = (*_notes(grounds, [*tasks, *rows], bases), *why)
     return StudyPlan(config.name, grounds.limits.workers, grounds.device, bases, done, notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from os import PathLike
 from typing import Any
 
@@ -22,17 +22,21 @@ def load_config(path: str | PathLike[str]) -> MergeConfig:
 
 
 def load_configs(path: str | PathLike[str]) -> tuple[MergeConfig, ...]:
-    """Every merge that a file describes, a YAML document each; several have names that tell them apart.
+    """Every merge that a file describes, a YAML document each. Raises ConfigError as `parse_configs` does."""
+    return parse_configs(read_documents(path), str(path))
+
+
+def parse_configs(documents: Sequence[object], source: str) -> tuple[MergeConfig, ...]:
+    """Check the merges of one file that is already parsed; several have names that tell them apart.
 
     Raises ConfigError for whatever is wrong with one of them, for a name missing or given twice, and for a
     merge that takes another one's result.
     """
-    documents = read_documents(path)
     if len(documents) == 1:
-        return (parse_config(documents[0], str(path)),)
+        return (parse_config(documents[0], source),)
     found: dict[str, MergeConfig] = {}
     for number, data in enumerate(documents, 1):
-        config = parse_config(data, f"{path}, document {number}")
+        config = parse_config(data, f"{source}, document {number}")
         place = Place(config.source).key("name")
         if not config.name:
             raise place.error(

@@ -106,5 +106,12 @@ def held_bytes(pieces: Sequence[Piece], tensors: Sequence[TensorPlan], device: s
         width = tensors[piece.tensor].read_bytes_per_element
         whole, load = piece.numel * width, stream_bytes(width, device) // 2
         loads += [whole] if piece.mode == "resident" or whole <= load else [load, load]
+    return most_held(loads, bound_bytes)
+
+
+def most_held(loads: Sequence[int], bound_bytes: int) -> int:
+    """Bytes held while loads of these sizes follow each other: the largest, or the largest two neighbours
+    that are within the bound together.
+    """
     pairs = (left + right for left, right in pairwise(loads))
     return max([0, *loads, *(pair for pair in pairs if pair <= bound_bytes)])

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.checkpoint.files import OpenFiles, forget, read_into
 from pipeline.checkpoint.synthetic import fill, is_synthetic
+from pipeline.plan.cost import most_held
 from pipeline.work.orders import PieceOrder
 
 Bytes = NDArray[np.uint8]
@@ -106,7 +106,7 @@ def load_all(
     Loads take turns at the front and at the back of one buffer. With `forgets` the system need not keep what
     was read. Raises OSError naming the file that cannot be read.
     """
-    buffer = arena.room(_span(wanted, limit_bytes))
+    buffer = arena.room(most_held([request.held_bytes for request in wanted], limit_bytes))
     with OpenFiles() as files, ThreadPoolExecutor(1, "read") as pool:
         ahead: Future[Load] | None = None
         for number, request in enumerate(wanted):
@@ -117,13 +117,6 @@ def load_all(
                 if request.held_bytes + following.held_bytes <= limit_bytes:
                     ahead = pool.submit(_fill, following, files, buffer, number % 2 == 0, forgets)
             yield load
-
-
-def _span(wanted: Sequence[Request], limit_bytes: int) -> int:
-    """Bytes of the buffer: the largest load, or the largest two neighbours that fit the limit together."""
-    sizes = [request.held_bytes for request in wanted]
-    pairs = (left + right for left, right in pairwise(sizes))
-    return max([0, *sizes, *(pair for pair in pairs if pair <= limit_bytes)])
 
 
 def _fill(request: Request, files: OpenFiles, buffer: Bytes, at_the_back: bool, forgets: bool) -> Load:
