@@ -53,14 +53,15 @@ def describe_merges(path: Path, digests: Digests) -> list[Model]:
 def plan_model(config: MergeConfig, label: str, place: str, digests: Digests) -> Model:
     """The merge of a checked config as a model that no one has written; `place` is what records say of it.
 
-    Its digest covers what a written merge would hold: the plan, its inputs' weights, the files beside them.
+    Its digest covers what a written merge would hold: the plan, its inputs' weights, the files beside them,
+    not where they lie.
     Raises whatever is wrong with its models. Reads every input's weights once, for digests.
     """
     plan = with_local_weights(plan_merge(config))
-    files = {file.path: digests.of_file(Path(file.path)) for index in plan.indexes for file in index.files}
+    inputs = [[digests.of_file(Path(file.path)) for file in index.files] for index in plan.indexes]
     companions = companions_of(plan)
     beside = [(one.name, _companion_digest(one, digests)) for one in companions]
-    digest = digest_json(["merge", plan.fingerprint, sorted(files.items()), beside])
+    digest = digest_json(["merge", plan.fingerprint, inputs, beside])
     return Model(
         path=place,
         digest=digest,

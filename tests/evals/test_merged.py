@@ -54,6 +54,23 @@ def test_a_merge_in_memory_scores_as_the_written_one(
     assert len({one.value for one in found.records}) > 2
 
 
+def test_a_moved_merge_keeps_its_digest(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder that config and models lie in is no part of what a merge is known by; their weights are."""
+    first, second, third = tmp_path / "first", tmp_path / "second", tmp_path / "third"
+    shutil.copytree(home / "base", first / "base")
+    write_model(first / "expert", seed=3, base=home / "base", delta=0.1)
+    write_config(first / "merge.json", "task_arithmetic", Path("base"), [Path("expert")])
+    shutil.copytree(first, second)
+    shutil.copytree(first, third)
+    write_model(third / "expert", seed=4, base=home / "base", delta=0.1)
+    found = []
+    for folder in (first, second, third):
+        monkeypatch.chdir(folder)
+        (model,) = describe_merges(Path("merge.json"), Digests())
+        found.append(model.digest)
+    assert found[0] == found[1] != found[2]
+
+
 @pytest.mark.parametrize("name", ["generation_config.json", "config.json"])
 def test_a_merge_in_memory_generates_as_the_written_one(
     home: Path, suite: Suite, tmp_path: Path, name: str
