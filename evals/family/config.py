@@ -48,15 +48,19 @@ class ScratchSources:
 
 @dataclass(frozen=True)
 class ExpertsConfig:
-    """Training settings as written: common ones, on top of them those of a size, then those of multitask."""
+    """Training settings as written: common ones, on top of them those of a size, then those of multitask,
+    then those of the multitask model of a size.
+    """
 
     settings: Mapping[str, Any]
     by_size: Mapping[str, Mapping[str, Any]]
     multitask: Mapping[str, Any]
+    multitask_by_size: Mapping[str, Mapping[str, Any]]
 
     def of(self, size: str, *, multitask: bool = False) -> dict[str, Any]:
         """The settings of one model."""
-        return {**self.settings, **self.by_size.get(size, {}), **(self.multitask if multitask else {})}
+        expert = {**self.settings, **self.by_size.get(size, {})}
+        return {**expert, **self.multitask, **self.multitask_by_size.get(size, {})} if multitask else expert
 
 
 @dataclass(frozen=True)
@@ -185,9 +189,15 @@ def _experts(raw: object, place: Place, bases: tuple[BaseConfig, ...]) -> Expert
     given = {key: mapping.get(key) or {} for key in ("settings", "multitask")}
     for key, value in given.items():
         read_settings(value, place.key(key), TrainSettings())
+    own: dict[str, dict[str, Any]] = {}
+    multitask: dict[str, Mapping[str, Any]] = {}
     for size, value in by_size.items():
-        read_settings(value, place.key("by_size").key(size), TrainSettings())
-    return ExpertsConfig(given["settings"], by_size, given["multitask"])
+        at = place.key("by_size").key(size)
+        own[size] = dict(at.mapping(value, "settings"))
+        multitask[size] = own[size].pop("multitask", None) or {}
+        read_settings(own[size], at, TrainSettings())
+        read_settings(multitask[size], at.key("multitask"), TrainSettings())
+    return ExpertsConfig(given["settings"], own, given["multitask"], multitask)
 
 
 def _count(raw: object, place: Place) -> int:

@@ -68,6 +68,12 @@ def read_bases(top: Node, held_in: Suite, categories: Sequence[str]) -> tuple[Ba
     return kept
 
 
+def known_sizes(top: Node, bases: Sequence[BaseMembers]) -> list[str]:
+    """The sizes that a study may speak of: those of its bases, and of its family those not built yet."""
+    listed = sizes_of(Path(text_of(top, "family"))) if "family" in top else None
+    return list(dict.fromkeys([*(base.size for base in bases), *(listed or ())]))
+
+
 def _of_family(top: Node, held_in: Suite, categories: Sequence[str]) -> list[BaseMembers]:
     """The bases of a built family. Experts that did not pass its gate are missing."""
     home = Path(text_of(top, "family"))

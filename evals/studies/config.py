@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from evals.strict import Node
-from evals.studies.bases import BaseMembers, read_bases
+from evals.studies.bases import BaseMembers, known_sizes, read_bases
 from evals.studies.fields import chosen, count, name_of, rising, text_of, whole
 from evals.studies.methods import read_method
 from evals.suites import Suite, load_suite
@@ -26,7 +26,7 @@ REFERENCES: tuple[Reference, ...] = get_args(Reference)
 SCORED: tuple[Scored, ...] = get_args(Scored)
 _TOP = (
     *("name", "out", "suites", "data", "skip_missing", "family", "bases", "sizes", "categories", "methods"),
-    *("experts", "seeds", "tune", "compare", "scored", "limit", "limits", "keep", "bootstrap"),
+    *("experts", "seeds", "tune", "compare", "scored", "limit", "limits", "by_size", "keep", "bootstrap"),
 )
 _RESAMPLES = 1000
 #: What models of a base are called that are no expert: no category may have these names.
@@ -70,7 +70,8 @@ class StudyConfig:
     compare: which references are scored beside the base; "best-expert": experts on all held-in tasks, not on
     their own alone.  scored: held-in tasks of a merge: those whose expert is in it, or all.
     keep: write the merged models under OUT/merged too.  limit: items a task at most.
-    limits: those of single tasks by name, in its place.
+    limits: those of single tasks by name, in its place.  size_limits: of every task for models of a size,
+    where lower.
     resamples: of the bootstrap.  family: the directory of the built family that the bases come from, None
     where the file lists them.  data, skip_missing: as `evals.suites.locate_data` has them.
     """
@@ -95,12 +96,17 @@ class StudyConfig:
     resamples: int
     family: Path | None = None
     limits: Mapping[str, int] = field(default_factory=dict)
+    size_limits: Mapping[str, int] = field(default_factory=dict)
 
     def limited(self, tasks: Iterable[Task]) -> tuple[Task, ...]:
         """The tasks with the study's limits; that of a suite or of the tuning holds where it is lower."""
         return tuple(
             replace(task, limit=least(task.limit, self.limits.get(task.name, self.limit))) for task in tasks
         )
+
+    def at_size(self, tasks: Iterable[Task], size: str) -> tuple[Task, ...]:
+        """The same tasks as models of a size are scored on them: large ones may get fewer items."""
+        return tuple(replace(task, limit=least(task.limit, self.size_limits.get(size))) for task in tasks)
 
 
 def least(*limits: int | None) -> int | None:
@@ -154,6 +160,7 @@ def load_study(path: Path | str) -> StudyConfig:
         resamples=count(top, "bootstrap") or _RESAMPLES,
         family=Path(text_of(top, "family")) if "family" in top else None,
         limits=_limits(top, [*held_in.tasks, *(held_out.tasks if held_out is not None else ())]),
+        size_limits=_size_limits(top, bases),
     )
 
 
@@ -162,6 +169,18 @@ def _limits(top: Node, tasks: Sequence[Task]) -> dict[str, int]:
     section = top.child("limits") if "limits" in top else Node({}, top.place.key("limits"))
     section.only(*dict.fromkeys(task.name for task in tasks))
     return {name: limit for name in section.names() if (limit := count(section, name)) is not None}
+
+
+def _size_limits(top: Node, bases: Sequence[BaseMembers]) -> dict[str, int]:
+    """Size -> items of a task at most. ConfigError: there is no such size, or it is no number of items."""
+    section = top.child("by_size") if "by_size" in top else Node({}, top.place.key("by_size"))
+    section.only(*known_sizes(top, bases))
+    found = {}
+    for size in section.names():
+        section.child(size).only("limit")
+        if (limit := count(section.child(size), "limit")) is not None:
+            found[size] = limit
+    return found
 
 
 def _suite(node: Node, key: str, role: Role) -> Suite:

@@ -134,7 +134,7 @@ def asks_of(config: StudyConfig, tasks: Sequence[Task], rows: Sequence[Task]) ->
         found += [
             Ask(base.name, cell.label if cell else label_of(subject), cell, task, tuning=False)
             for subject, cell in models
-            for task in tasks
+            for task in config.at_size(tasks, base.size)
             if is_asked(config, subject.kind, subject.experts, task)
         ]
         tried: list[tuple[str, Sequence[str], Cell | None]]
@@ -143,7 +143,7 @@ def asks_of(config: StudyConfig, tasks: Sequence[Task], rows: Sequence[Task]) ->
         found += [
             Ask(base.name, label, cell, task, tuning=True)
             for label, names, cell in tried
-            for task in rows
+            for task in config.at_size(rows, base.size)
             if task.category in names
         ]
     return found

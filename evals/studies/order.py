@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -64,6 +64,11 @@ class Study:
     def tasks(self) -> list[Task]:
         """The tasks of all suites."""
         return [task for suite in self.suites for task in suite.tasks]
+
+    def at_sizes(self, tasks: Iterable[Task]) -> dict[str, tuple[Task, ...]]:
+        """Size -> the tasks as its models are scored on them."""
+        sizes = {base.size for base in self.config.bases}
+        return {size: self.config.at_size(tasks, size) for size in sizes}
 
 
 def prepare(config: StudyConfig, setting: Setting, report: Report) -> Study:
@@ -135,10 +140,11 @@ def merged(study: Study, cells: Sequence[Cell], holes: Mapping[Cell, str] | None
 
 def entries(study: Study, members: Sequence[Member]) -> list[Entry]:
     """Every score of these models, model by model."""
+    tasks = study.at_sizes(study.tasks)
     asked = [
         (one, task)
         for one in members
-        for task in study.tasks
+        for task in tasks[one.subject.size]
         if is_asked(study.config, one.subject.kind, one.subject.experts, task)
     ]
     there = [(one.model, task) for one, task in asked if one.model is not None]

@@ -185,6 +185,7 @@ def _protocol(study: Study) -> list[list[str]]:
     own = "those whose expert is in the merge" if config.scored == "merged" else "all"
     items = "as many as the suites say" if config.limit is None else f"{config.limit} at most"
     items += "".join(f", {name} {limit}" for name, limit in config.limits.items())
+    items += "".join(f", of models of {size} {limit}" for size, limit in config.size_limits.items())
     tuned = [method.name for method in config.methods if method.tune]
     left_out = [f"{suite.name}/{one.task}" for suite in study.suites for one in suite.left_out]
     pairs = [

@@ -35,14 +35,14 @@ class Trial:
 
 def pairs_of(study: Study, members: Sequence[Member]) -> list[tuple[Model, Task]]:
     """What must be scored to choose: every trial, and the experts it is set against, on their categories."""
-    models = [(one.subject.experts, one.model) for one in members]
-    models += [(one.subject.experts, one.model) for one in study.members if one.subject.kind == "expert"]
+    rows = study.at_sizes(study.validation)
+    experts = [one for one in study.members if one.subject.kind == "expert"]
     return [
-        (model, task)
-        for experts, model in models
-        if model is not None
-        for task in study.validation
-        if task.category in experts
+        (one.model, task)
+        for one in [*members, *experts]
+        if one.model is not None
+        for task in rows[one.subject.size]
+        if task.category in one.subject.experts
     ]
 
 

@@ -46,6 +46,7 @@ def write(path: Path, **changes: Any) -> Path:
         ({"experts": {"settings": {"learning_rat": 1}}}, "experts.settings.learning_rat"),
         ({"experts": {"by_size": {"4M": {}}}}, "experts.by_size.4M"),
         ({"experts": {"by_size": {"1M": {"epochs": 0}}}}, "experts.by_size.1M.epochs"),
+        ({"experts": {"by_size": {"1M": {"multitask": {"steps": 9}}}}}, "experts.by_size.1M.multitask.steps"),
         ({"scratch": {"vocab": "many"}}, "scratch.vocab"),
         ({"validation": 0}, "validation"),
         ({"limit": True}, "limit"),
@@ -61,16 +62,18 @@ def test_mistakes_are_named(tmp_path: Path, changes: dict[str, Any], where: str)
 
 
 def test_settings_of_a_size_lie_over_the_common_ones(tmp_path: Path) -> None:
-    """A size's settings replace the common ones, and those of the multitask model replace both."""
+    """A size's settings replace the common ones, those of the multitask model both, those of its size all."""
     experts = {
         "settings": {"learning_rate": 0.1, "epochs": 1, "limit": 5},
-        "by_size": {"1M": {"learning_rate": 0.2, "epochs": 2}},
+        "by_size": {"1M": {"learning_rate": 0.2, "epochs": 2, "multitask": {"limit": 7}}},
         "multitask": {"learning_rate": 0.3},
     }
-    found = load_family(write(tmp_path / "family.yaml", experts=experts)).experts
+    bases = [BASE, BASE | {"name": "b", "size": "4M"}]
+    found = load_family(write(tmp_path / "family.yaml", bases=bases, experts=experts)).experts
     assert found.of("1M") == {"learning_rate": 0.2, "epochs": 2, "limit": 5}
-    assert found.of("1M", multitask=True) == {"learning_rate": 0.3, "epochs": 2, "limit": 5}
+    assert found.of("1M", multitask=True) == {"learning_rate": 0.3, "epochs": 2, "limit": 7}
     assert found.of("4M") == experts["settings"]
+    assert found.of("4M", multitask=True) == {"learning_rate": 0.3, "epochs": 1, "limit": 5}
 
 
 def test_sizes_can_be_chosen(tmp_path: Path) -> None:

@@ -14,14 +14,15 @@ from evals.setting import Setting
 from evals.store import RecordStore
 from evals.studies.config import StudyConfig
 from evals.studies.estimate import Amount
-from evals.studies.grid import merges
-from evals.studies.order import entries, prepare
+from evals.studies.grid import merges, tuning_cells
+from evals.studies.order import entries, merged, prepare
 from evals.studies.plan import plan_study
 from evals.studies.reporting import report_study
 from evals.studies.run import Running, chosen_merges, run_study
 from evals.studies.state import read_state, scores_of
 from evals.studies.status import status_of
 from evals.studies.tables.tables import make_tables
+from evals.studies.tuning import pairs_of
 from pipeline.errors import ConfigError, InputError, RunError
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.study_models import CATEGORIES, one_base, small_study
@@ -99,6 +100,23 @@ def test_a_task_may_have_a_limit_of_its_own(files: Path) -> None:
     (cell,) = merges(bare)
     own = sum(3 if one == "colour" else 5 for one in cell.experts)
     assert plan_study(bare, Setting(), None).bases[0].items == (3 + 5 + 5 + 8) + (own + 8)
+
+
+def test_a_size_may_have_a_limit_of_its_own(files: Path) -> None:
+    """Models of a size with a limit are scored, and tuned, on so many items; the plan agrees."""
+    bases = [one_base("weak"), {**one_base("strong"), "size": "9B"}]
+    config = small_study(files, bases=bases, experts=[2], seeds=[0], limit=5, by_size={"9B": {"limit": 2}})
+    study = prepare(config, Setting(), print)
+    reported = entries(study, [*study.members, *merged(study, merges(config))])
+    asked = {(one.subject.size, study.setting.items(one.task)) for one in reported}
+    assert asked == {("1M", 5), ("9B", 2)}
+    tried = pairs_of(study, merged(study, tuning_cells(config)))
+    assert {(model.label.split("/")[0], study.setting.items(task)) for model, task in tried} == {
+        ("weak", 5),
+        ("strong", 2),
+    }
+    weak, strong = plan_study(config, Setting(), None).bases
+    assert weak.items == weak.scores * 5 and strong.items == strong.scores * 2
 
 
 def test_reported_rows_are_never_tuned_on(files: Path) -> None:
