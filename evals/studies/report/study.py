@@ -58,7 +58,7 @@ class Study:
         return tuple(base for base in self.bases if base.quality == quality and base.parameters)
 
     def cell(self, role: Role, base: str, kind: Kind, method: str, count: int) -> Summary | None:
-        """The summary of a merge or multitask model, None where nothing was asked for."""
+        """The summary of a merge, base or multitask model, None where nothing was asked for."""
         return self._cells.get((role, base, kind, method, count))
 
     def position(self, cell: Summary) -> int:
@@ -70,9 +70,9 @@ class Study:
         found = self.cell(role, base, "merge", method, count)
         return found.ratio if found else None
 
-    def multitask(self, role: Role, base: str, count: int) -> Estimate | None:
-        """The multitask model's ratio on what merges of so many experts are measured on, None if missing."""
-        found = self.cell(role, base, "multitask", "", count) or self.cell(role, base, "multitask", "", 0)
+    def beside(self, kind: Kind, role: Role, base: str, count: int) -> Estimate | None:
+        """The ratio of base or multitask model on what merges of so many experts are measured on."""
+        found = self.cell(role, base, kind, "", count) or self.cell(role, base, kind, "", 0)
         return found.ratio if found else None
 
 

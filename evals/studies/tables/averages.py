@@ -54,9 +54,10 @@ def averages(sheet: Sheet) -> tuple[Average, ...]:
     Held-in, a merge counts the categories of its experts, all others count all that the study has experts of,
     there or missing; what is scored beyond those counts in no average. A multitask model has further
     rows that count only the categories of merges of k experts, averaged over the same subsets: what the paper
-    sets beside those merges. Best expert: of the experts of a base the one whose mean ratio over all
-    categories of the role is highest (ties: first by name); a hole where any of them lacks it, as the missing
-    one might be best. It is picked on the very scores it is shown with, which flatters it.
+    sets beside those merges. So has a base: what merges start from. Best expert: of the experts of a base the
+    one whose mean ratio over all categories of the role is highest (ties: first by name); a hole where any of
+    them lacks it, as the missing one might be best. It is picked on the very scores it is shown with, which
+    flatters it.
     """
     rows: list[Average] = []
     for role in ROLES:
@@ -69,7 +70,7 @@ def averages(sheet: Sheet) -> tuple[Average, ...]:
             else:
                 counted = {0: (subjects[0], everything)}
             rows.append(_average(sheet, group, role, counted))
-            if group.kind == "multitask":
+            if group.kind in ("base", "multitask"):
                 rows += _beside_merges(sheet, subjects[0], role)
         rows += _best_experts([row for row in rows if row.role == role and row.subject.kind == "expert"])
     sizes = list(sheet.sizes)
@@ -101,13 +102,13 @@ def _groups(subjects: Iterable[Subject]) -> dict[Subject, list[Subject]]:
     return found
 
 
-def _beside_merges(sheet: Sheet, multitask: Subject, role: Role) -> list[Average]:
-    """The multitask model on the categories of merges of k experts, for every k and its seeds."""
+def _beside_merges(sheet: Sheet, model: Subject, role: Role) -> list[Average]:
+    """A model that is no merge on the categories of merges of k experts, for every k and its seeds."""
     counted: dict[int, dict[int, tuple[Subject, tuple[str, ...]]]] = {}
     for one in sheet.subjects:
-        if one.kind == "merge" and one.base == multitask.base:
-            counted.setdefault(one.count, {})[one.seed] = (multitask, one.experts)
-    group = replace(multitask, seed=0, experts=())
+        if one.kind == "merge" and one.base == model.base:
+            counted.setdefault(one.count, {})[one.seed] = (model, one.experts)
+    group = replace(model, seed=0, experts=())
     return [_average(sheet, replace(group, count=count), role, seeds) for count, seeds in counted.items()]
 
 

@@ -81,7 +81,8 @@ class Summary:
     """A table's cell: subjects alike but for their seed, averaged inside categories, over them, over seeds.
 
     subject: the group, with seed 0 and no experts, but: an expert keeps its category, "best expert" that of
-    the one chosen, and a multitask model has count k where only the categories of merges of k experts count.
+    the one chosen, and base and multitask model have count k where only the categories of merges of k experts
+    count.
     raw: mean score.  ratio: over the reference (held-in: the category's expert, held-out: the base).
     corrected: the same above chance.  Each None where anything it needs is missing or undefined.
     holes: the scores that are missing, "task of subject: why".  undefined: figures that cannot be formed

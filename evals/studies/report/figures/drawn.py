@@ -50,7 +50,7 @@ def _wanted(study: Study) -> Iterator[tuple[str, str, str, Callable[[], Figure |
     for role in study.roles:
         yield (
             f"{role}-size", f"{role.capitalize()} against model size",
-            f"A line a method. {bars}", partial(against_size, study, role),
+            f"A line a method, beside models that are no merge. {bars}", partial(against_size, study, role),
         )  # fmt: skip
     for role in study.roles:
         yield (
@@ -59,7 +59,8 @@ def _wanted(study: Study) -> Iterator[tuple[str, str, str, Callable[[], Figure |
         )  # fmt: skip
     yield (
         "multitask", "Merges beside the multitask model",
-        "One model trained on all held-in categories at once; the line at 1 is the reference.",
+        "One model trained on all held-in categories at once; base: what merges start from; "
+        "the line at 1 is the reference.",
         partial(against_multitask, study),
     )  # fmt: skip
     if "held-in" in study.roles:

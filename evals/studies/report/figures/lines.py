@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from evals.studies.report.figures.style import (
+    beside_merges,
     count_axis,
     legend,
     line,
@@ -30,7 +31,9 @@ _AGAINST = {"held-in": "score / expert's", "held-out": "score / base's"}
 
 
 def against_size(study: Study, role: Role) -> Figure | str:
-    """A line a method; a column of panels a quality, a row the fewest and one the most experts."""
+    """A line a method, one for the multitask model and, held-in, one for the base that merges start from; a
+    column of panels a quality, a row the fewest and one the most experts.
+    """
     if len(study.sizes) < 2:
         return ONE_SIZE
     if not _has_merges(study, role):
@@ -44,9 +47,10 @@ def against_size(study: Study, role: Role) -> Figure | str:
             for number, method in enumerate(study.methods):
                 y = [study.ratio(role, base.name, method, count) for base in bases]
                 line(axes, x, y, number, method, _shift(number, len(study.methods)))
-            y = [study.multitask(role, base.name, count) for base in bases]
-            if any(y):
-                line(axes, x, y, 6, "multitask")
+            for number, kind in beside_merges(role):
+                y = [study.beside(kind, role, base.name, count) for base in bases]
+                if any(y):
+                    line(axes, x, y, number, kind)
             one_line(axes)
             axes.set_title(f"{quality}, {count} experts")
             size_axis(axes, study.sizes)

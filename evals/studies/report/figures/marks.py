@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from evals.studies.report.figures.style import FAINT, INK, PAPER, legend, look, panels
+from evals.studies.report.figures.style import FAINT, INK, PAPER, beside_merges, legend, look, panels
 from evals.studies.report.study import Study
 from evals.studies.tables.values import Estimate, Role, Summary
 
@@ -19,9 +19,13 @@ _NUMBERED = 14  # columns: with more, figures inside the squares are too small t
 
 
 def against_multitask(study: Study) -> Figure | str:
-    """A row a base, a mark a method at the largest number of experts, a cross for the multitask model."""
+    """A row a base, a mark a method at the largest number of experts, a cross for the multitask model and,
+    held-in, a mark for the base itself.
+    """
     count = study.counts[-1] if study.counts else 0
-    there = [study.multitask(role, base.name, count) for role in study.roles for base in study.bases]
+    there = [
+        study.beside("multitask", role, base.name, count) for role in study.roles for base in study.bases
+    ]
     if not study.counts or not any(there):
         return "No multitask model was scored: there is none to set merges against."
     figure, (row,) = panels(1, len(study.roles), 1.3 + 0.5 * len(study.bases), share_x=False)
@@ -30,7 +34,10 @@ def against_multitask(study: Study) -> Figure | str:
             y = [study.ratio(role, base.name, method, count) for base in study.bases]
             shift = (number - (len(study.methods) - 1) / 2) * 0.15
             _mark(axes, y, number, method, shift)
-        _mark(axes, [study.multitask(role, base.name, count) for base in study.bases], 6, "multitask", 0.0)
+        for number, kind in beside_merges(role):
+            _mark(
+                axes, [study.beside(kind, role, base.name, count) for base in study.bases], number, kind, 0.0
+            )
         axes.axvline(1.0, color=INK, linewidth=0.8, zorder=0.9)
         axes.set_title(f"{role}, {count} experts")
         axes.set_xlabel("score / " + ("expert's" if role == "held-in" else "base's"))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from evals.studies.tables.values import Estimate
+from evals.studies.tables.values import Estimate, Kind, Role
 from pipeline.colours import OKABE_ITO
 
 if TYPE_CHECKING:
@@ -71,6 +71,11 @@ def look(number: int) -> dict[str, Any]:
         "marker": _MARKERS[number % len(_MARKERS)],
         "linestyle": _DASHES[number % len(_DASHES)],
     }
+
+
+def beside_merges(role: Role) -> list[tuple[int, Kind]]:
+    """What is drawn beside merges, with the number of its look; held-out the base is the line at 1."""
+    return [(6, "multitask"), (5, "base")] if role == "held-in" else [(6, "multitask")]
 
 
 def line(

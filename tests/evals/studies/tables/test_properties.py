@@ -199,6 +199,8 @@ def test_every_subject_has_its_rows() -> None:
         ("base", 0): 1,
         ("expert", 0): 3,
         ("best expert", 0): 1,
+        ("base", 2): 1,
+        ("base", 3): 1,
         ("multitask", 0): 1,
         ("multitask", 2): 1,
     }
