@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import xxhash
 
+from pipeline.checkpoint.buffers import page_buffer
 from pipeline.errors import CheckpointError, RunError
 
 _DIGEST_BUFFER_BYTES = 4 << 20
@@ -254,7 +255,7 @@ class OpenFiles:
 def _digest_buffer() -> memoryview:
     buffer: memoryview | None = getattr(_local, "digest_buffer", None)
     if buffer is None:
-        buffer = _local.digest_buffer = memoryview(bytearray(_DIGEST_BUFFER_BYTES))
+        buffer = _local.digest_buffer = page_buffer(_DIGEST_BUFFER_BYTES)
     return buffer
 
 

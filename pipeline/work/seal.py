@@ -8,6 +8,7 @@ from typing import Any
 
 import xxhash
 
+from pipeline.checkpoint.buffers import page_buffer
 from pipeline.checkpoint.files import OpenFiles, digest_file, read_into
 from pipeline.errors import VerifyError
 
@@ -22,14 +23,14 @@ def seal(payload: Mapping[str, Any]) -> dict[str, Any]:
     VerifyError naming the file and the byte range that differs.
     """
     path: str = payload["path"]
-    whole, buffer, at = xxhash.xxh3_128(), bytearray(_CHUNK_BYTES), 0
+    whole, buffer, at = xxhash.xxh3_128(), page_buffer(_CHUNK_BYTES), 0
     size_bytes = Path(path).stat().st_size
     spans = [*payload["pieces"], (size_bytes, size_bytes, None)]
     with OpenFiles() as files:
         for start, stop, expected in spans:
             for first, last, hasher in ((at, start, None), (start, stop, xxhash.xxh3_128())):
                 for offset in range(first, last, _CHUNK_BYTES):
-                    view = memoryview(buffer)[: min(_CHUNK_BYTES, last - offset)]
+                    view = buffer[: min(_CHUNK_BYTES, last - offset)]
                     read_into(files.reading(path), view, offset)
                     whole.update(view)
                     if hasher is not None:
