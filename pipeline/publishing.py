@@ -49,7 +49,7 @@ def furnish(
         experts=[str(index.ref) for index in plan.experts],
         config=config,
         version=version("mergescale"),
-        hub_models=[index.ref.path for index in plan.indexes if index.commit is not None],
+        hub_models=[index.ref.path for index in plan.indexes if index.commit and not index.ref.is_in_bucket],
     )
     atomic_write(directory / "README.md", card.encode())
     manifest = make_manifest(

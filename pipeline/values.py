@@ -45,13 +45,18 @@ DTYPES_BY_NAME: dict[str, DType] = {dtype.name: dtype for dtype in DTYPES.values
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A model as the user wrote it: a local directory or a Hub repository, with an optional revision."""
+    """A model as the user wrote it: a directory, a Hub repository, perhaps with a revision, or a bucket."""
 
     path: str
     revision: str | None = None
 
     def __str__(self) -> str:
         return self.path if self.revision is None else f"{self.path}@{self.revision}"
+
+    @property
+    def is_in_bucket(self) -> bool:
+        """Whether it is `s3://bucket/folder`."""
+        return self.path.startswith("s3://")
 
 
 @dataclass(frozen=True)

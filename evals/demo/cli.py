@@ -24,7 +24,7 @@ def demo_command(progress: bool, executor: str | None, **where: Any) -> None:
     """
     from cluster.on_demand import OnDemand
     from evals.demo.run import run_demo
-    from evals.material.fetch import cache_dir
+    from pipeline.checkpoint.cache import cache_dir
     from pipeline.machine import choose_device, local_share
 
     name = executor or "ray"

@@ -60,8 +60,8 @@ def _place(base: BaseConfig, out: Path, report: Report) -> Path:
         return out / "bases" / base.name
     if base.model is not None:
         return base.model
-    from evals.material.fetch import cache_dir
     from evals.material.smollm2 import prepare_smollm2
+    from pipeline.checkpoint.cache import cache_dir
 
     return prepare_smollm2(cache_dir(), report)
 

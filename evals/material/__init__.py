@@ -23,8 +23,8 @@ def prepare_material(name: str, cache: Path | None = None, report: Callable[[str
     line when something slow begins. InputError: no such material. RunError: pip or npm failed.
     """
     from evals.material.build import prepare
-    from evals.material.fetch import cache_dir
     from evals.material.materials import MATERIALS
+    from pipeline.checkpoint.cache import cache_dir
 
     if name not in MATERIALS:
         raise InputError(f'no material "{name}"', hint=near(name, list(MATERIALS)))
@@ -37,7 +37,7 @@ def prepare_corpus(cache: Path | None = None, report: Callable[[str], None] = _s
     Made once under `cache`, in an order fixed by hashing. RunError: pip or npm failed.
     """
     from evals.material.corpus import prepare_text
-    from evals.material.fetch import cache_dir
+    from pipeline.checkpoint.cache import cache_dir
 
     return prepare_text(cache or cache_dir(), report)
 
@@ -47,7 +47,7 @@ def prepare_instruct(cache: Path | None = None, report: Callable[[str], None] = 
 
     Made once under `cache`, in an order fixed by hashing. RunError: pip or npm failed.
     """
-    from evals.material.fetch import cache_dir
     from evals.material.instruct import prepare_rows
+    from pipeline.checkpoint.cache import cache_dir
 
     return prepare_rows(cache or cache_dir(), report)

@@ -20,12 +20,6 @@ from pipeline.errors import RunError
 Report = Callable[[str], None]
 
 
-def cache_dir() -> Path:
-    """Where packages and what is made from them are kept: $MERGESCALE_CACHE or ~/.cache/mergescale."""
-    wanted = os.environ.get("MERGESCALE_CACHE")
-    return Path(wanted).expanduser().resolve() if wanted else Path.home() / ".cache" / "mergescale"
-
-
 def fetch(package: Package, cache: Path, report: Report) -> Path:
     """The package's file under `cache`, downloaded if it is not there. RunError: what pip or npm said."""
     folder = cache / "packages"

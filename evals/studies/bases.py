@@ -22,7 +22,7 @@ class BaseMembers:
     """One base and what was made of it.
 
     size, quality: the axes it stands on.  parameters: how many it has, None: counted from its headers.
-    model, experts (held-in category -> model), multitask: directories or Hub repositories.
+    model, experts (held-in category -> model), multitask: as a merge config names models.
     missing: category -> why there is no expert, for those a family does without.
     """
 

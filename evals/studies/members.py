@@ -86,7 +86,7 @@ def _member(subject: Subject, written: str, label: str, config: StudyConfig, dig
 
 
 def _directory(written: str, config: StudyConfig) -> Path:
-    """Where a model lies; one of the Hub is downloaded first."""
+    """Where a model lies; one that is elsewhere is fetched first."""
     ref = read_reference(written, Place(str(config.file)))
     found = find_directory(ref)
     return found if found is not None else Path(fetch_weights(read_index(ref)).directory)

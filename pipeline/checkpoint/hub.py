@@ -26,8 +26,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
-from pipeline.checkpoint.choose import ADAPTER_NAME, CONFIG_NAME, COPIED, choose_weights
-from pipeline.checkpoint.files import free_bytes
+from pipeline.checkpoint.choose import choose_weights
 from pipeline.checkpoint.header import Header, header_bytes, parse_header
 from pipeline.checkpoint.index import (
     CheckpointIndex,
@@ -38,13 +37,17 @@ from pipeline.checkpoint.index import (
     weight_files,
 )
 from pipeline.checkpoint.layout import INDEX_NAME, SINGLE_NAME
+from pipeline.checkpoint.remote import (
+    BESIDE_WEIGHTS,
+    FIRST_READ_BYTES,
+    PARALLEL_READS,
+    check_fetched,
+    check_room,
+    missing_files,
+)
 from pipeline.errors import CheckpointError
 from pipeline.values import ModelRef
 
-_SMALL = [*COPIED, CONFIG_NAME, INDEX_NAME, ADAPTER_NAME, "*.py"]
-#: The first read of a header: most are shorter, and a second request costs more than the bytes.
-_FIRST_READ_BYTES = 512 << 10
-_PARALLEL_READS = 8
 #: The root error of the HTTP library. huggingface_hub changed that library twice; its error derives from it.
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 
@@ -56,7 +59,9 @@ def read_hub_index(ref: ModelRef, *, local_hint: str = "") -> CheckpointIndex:
     such repository or revision, no access, offline and not in the cache, no network.
     """
     with _explained(ref, local_hint):
-        snapshot = Path(snapshot_download(ref.path, revision=ref.revision, allow_patterns=_SMALL))
+        snapshot = Path(
+            snapshot_download(ref.path, revision=ref.revision, allow_patterns=list(BESIDE_WEIGHTS))
+        )
     commit = snapshot.name
     cached = _cached_weights(snapshot)
     if cached == "all" or (cached == "some file" and constants.HF_HUB_OFFLINE):
@@ -68,15 +73,8 @@ def read_hub_index(ref: ModelRef, *, local_hint: str = "") -> CheckpointIndex:
         chosen = choose_weights([name for name in names if "/" not in name], f"{ref.path}@{commit}")
         weight_map = read_weight_map(snapshot / INDEX_NAME) if chosen == INDEX_NAME else None
         files = weight_files(chosen, weight_map)
-        missing = [file for file in files if file not in names]
-        if missing:
-            raise CheckpointError(
-                "index names weight files that the repository does not have",
-                where=f"{ref.path}@{commit}: {missing[0]}",
-                expected=f"{len(files)} files",
-                found=f"{len(files) - len(missing)} files",
-            )
-        with ThreadPoolExecutor(_PARALLEL_READS) as pool:
+        missing_files(names, files, f"{ref.path}@{commit}")
+        with ThreadPoolExecutor(PARALLEL_READS) as pool:
             headers = dict(
                 zip(files, pool.map(partial(_remote_header, ref.path, commit), files), strict=True)
             )
@@ -92,29 +90,13 @@ def fetch_weights(index: CheckpointIndex) -> CheckpointIndex:
     missing = [file for file in index.files if not os.path.exists(file.path)]
     if index.commit is None or not (missing or any(file.mtime_ns == 0 for file in index.files)):
         return index
-    needed, free = sum(file.size_bytes for file in missing), free_bytes(index.directory)
-    if needed > free:
-        raise CheckpointError(
-            f'the weights of "{index.ref}" do not fit the disk of the local cache',
-            where=index.directory,
-            expected=f"{needed:,} bytes",
-            found=f"{free:,} bytes free",
-            hint="free some space, or set HF_HOME to a directory on another disk",
-        )
+    check_room(index, missing, "HF_HOME")
     names = [os.path.basename(file.path) for file in missing]
     if names:
         with _explained(index.ref):
             snapshot_download(index.ref.path, revision=index.commit, allow_patterns=names)
     fetched = read_directory(index.ref, Path(index.directory), commit=index.commit)
-    for planned, found in zip(index.files, fetched.files, strict=True):
-        if (planned.size_bytes, planned.header_digest) != (found.size_bytes, found.header_digest):
-            raise CheckpointError(
-                "a fetched file is not the one its repository described",
-                where=found.path,
-                expected=f"{planned.size_bytes:,} bytes, header {planned.header_digest}",
-                found=f"{found.size_bytes:,} bytes, header {found.header_digest}",
-                hint="remove the file from the cache and fetch it again",
-            )
+    check_fetched(index, fetched)
     return fetched
 
 
@@ -137,7 +119,7 @@ def _cached_weights(snapshot: Path) -> Literal["all", "some file", "part", "none
 def _remote_header(repository: str, commit: str, file: str) -> Header:
     url = hf_hub_url(repository, file, revision=commit)
     where = f"{repository}@{commit}: {file}"
-    first, size_bytes = _ranged(url, 0, _FIRST_READ_BYTES, where)
+    first, size_bytes = _ranged(url, 0, FIRST_READ_BYTES, where)
     length = header_bytes(first[:8], file=where, size_bytes=size_bytes)
     if length > len(first):
         first += _ranged(url, len(first), length, where)[0]

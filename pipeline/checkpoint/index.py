@@ -46,7 +46,7 @@ class CheckpointIndex:
     directory: absolute path.
     tensors: by name; files in natural order, in each the tensors in the order of their bytes.
     config: config.json, {} where there is none.
-    commit: the Hub commit the files belong to, None for a local model.
+    commit: the Hub commit, or the version of a bucket, that the files belong to, None for a local model.
     """
 
     ref: ModelRef

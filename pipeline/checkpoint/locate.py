@@ -1,7 +1,7 @@
-"""Find the model that a reference means, here or on the Hub, and read its headers. The room's front door.
+"""Find the model that a reference means, here, on the Hub or in a bucket, and read its headers.
 
-It decides where to look; what is found is read by `index.py` or `hub.py`. Weights are fetched only when asked
-for.
+The room's front door: it decides where to look; what is found is read by `index.py`, `hub.py` or `s3.py`.
+Weights are fetched only when asked for.
 """
 
 from __future__ import annotations
@@ -24,10 +24,15 @@ def read_index(ref: ModelRef, *, beside: Path | None = None) -> CheckpointIndex:
 
     A path is a local directory where one exists: as written, or relative to `beside` (the directory of
     the config). Otherwise a path of the form `name` or `org/name` is a Hub repository, whose headers are read
-    remotely. `synthetic:` names are models made when they are read.
+    remotely. `s3://bucket/folder` is a model in a bucket; `synthetic:` names are models made when they are
+    read.
     """
     if is_synthetic(ref.path):
         return read_synthetic(ref)
+    if ref.is_in_bucket:
+        from pipeline.checkpoint import s3  # slow to import, as the Hub's below, and few merges need it
+
+        return s3.read_s3_index(ref)
     directory = find_directory(ref, beside)
     if directory is not None:
         return read_directory(ref, directory)
@@ -40,15 +45,19 @@ def read_index(ref: ModelRef, *, beside: Path | None = None) -> CheckpointIndex:
             found="nothing",
             hint=near_directory(path),
         )
-    from pipeline.checkpoint import hub  # slow to import, and few merges need it
+    from pipeline.checkpoint import hub
 
     return hub.read_hub_index(ref, local_hint=near_directory(path))
 
 
 def fetch_weights(index: CheckpointIndex) -> CheckpointIndex:
-    """The index of the same model with all of its weights on this machine; see `hub.fetch_weights`."""
+    """The index of the same model with all of its weights on this machine; see `hub.py` and `s3.py`."""
     if index.commit is None:
         return index
+    if index.ref.is_in_bucket:
+        from pipeline.checkpoint import s3
+
+        return s3.fetch_s3_weights(index)
     from pipeline.checkpoint import hub
 
     return hub.fetch_weights(index)

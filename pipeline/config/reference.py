@@ -1,4 +1,5 @@
-"""Model references: `path`, `path@revision`, or the map form. Looks at names on disk, opens nothing.
+"""Model references: `path`, `path@revision`, `s3://bucket/folder`, or the map form. Looks at names on disk
+and opens nothing.
 
 Relative paths start at the current directory, as in mergekit; what is not there is looked for beside the
 config file. A path that exists is that path even if it has `@` or `+` in it (mergekit cuts there and reads
@@ -12,7 +13,7 @@ import os
 from pipeline.config.place import Place, describe
 from pipeline.values import ModelRef
 
-_EXPECTED = "a directory or a Hub repository, as `path` or `path@revision`"
+_EXPECTED = "a directory, a Hub repository or a bucket, as `path`, `path@revision` or `s3://bucket/folder`"
 _DEEPER = "write `{model: {path: ..., revision: ...}}`, one level deeper"
 _NO_LORA = "merge the adapter into its model first, and name the result here"
 
@@ -33,7 +34,7 @@ def local_path(ref: ModelRef, source: str) -> str | None:
 
 def write_reference(ref: ModelRef) -> str | dict[str, dict[str, str]]:
     """The text or map that reads back as `ref`, whatever exists on disk."""
-    if ref.revision is None and not {"@", "+"} & set(ref.path):
+    if ref.is_in_bucket or (ref.revision is None and not {"@", "+"} & set(ref.path)):
         return ref.path
     return {"model": {"path": ref.path} | ({} if ref.revision is None else {"revision": ref.revision})}
 
@@ -55,8 +56,9 @@ def _read_map(raw: dict[object, object], place: Place) -> ModelRef:
 def _read_text(raw: object, place: Place) -> ModelRef:
     """The text form `path[@revision]`."""
     text = _printable(place.text(raw, _EXPECTED), place)
-    if local_path(ModelRef(text), place.source) is not None:
-        return ModelRef(text)
+    whole = ModelRef(text)  # in a bucket's folders @ and + are letters as any other
+    if whole.is_in_bucket or local_path(whole, place.source) is not None:
+        return whole
     if "+" in text:
         raise place.error("LoRA adapters are not supported yet", found=describe(text), hint=_NO_LORA)
     path, *revisions = text.split("@")

@@ -22,6 +22,9 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pipeline.kernels": (),
     "pipeline.methods": ("pipeline.values", "pipeline.errors", "pipeline.kernels"),
     "pipeline.checkpoint": ("pipeline.values", "pipeline.errors"),
+    "pipeline.checkpoint.s3": (
+        "pipeline.values", "pipeline.errors", "pipeline.checkpoint", "cluster.progress",
+    ),
     "pipeline.config": ("pipeline.values", "pipeline.errors", "pipeline.methods"),
     "pipeline.plan": (
         "pipeline.values", "pipeline.errors", "pipeline.machine", "pipeline.config", "pipeline.methods",

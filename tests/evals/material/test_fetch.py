@@ -12,7 +12,7 @@ import pytest
 from evals.material import fetch as fetching
 from evals.material import packages
 from evals.material.archives import members_ending, read_member
-from evals.material.fetch import cache_dir, fetch, sha256
+from evals.material.fetch import fetch, sha256
 from evals.material.packages import SMOLLM2, WORDNET, Package
 from pipeline.errors import RunError
 from tests.helpers.archives import tarred, write_wheel
@@ -177,12 +177,3 @@ def test_members_are_found_by_their_ending(tmp_path: Path) -> None:
     packed = tmp_path / "a.tgz"
     packed.write_bytes(tarred({"p/b.json": b"2", "p/a.json": b"1", "p/c.txt": b"3"}))
     assert list(members_ending(packed, ".json").items()) == [("p/a.json", b"1"), ("p/b.json", b"2")]
-
-
-def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """$MERGESCALE_CACHE names the cache; without it, it lies in the home directory."""
-    monkeypatch.setenv("MERGESCALE_CACHE", str(tmp_path / "here"))
-    assert cache_dir() == tmp_path / "here"
-    monkeypatch.delenv("MERGESCALE_CACHE")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_dir() == tmp_path / ".cache" / "mergescale"

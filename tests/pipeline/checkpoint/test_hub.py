@@ -185,4 +185,4 @@ def test_a_file_that_is_not_what_was_planned_is_refused(hub: HubServer, models: 
         (answer,) = ask(hub.url, tmp_path / "home", request)
     finally:
         small.write_bytes(before)
-    assert answer["error"]["what"] == "a fetched file is not the one its repository described"
+    assert answer["error"]["what"] == "a fetched file is not the one that was described before"

@@ -1,0 +1,204 @@
+"""Models in an S3 bucket: config and tokenizer are fetched, weights described by their headers alone.
+
+As from a Hub: planning costs a few small files and one ranged read a weight file; `fetch_weights` brings the
+weights when the plan stands, in ranges side by side. Files lie in the cache (`cache.py`) under a name that
+stands for what the bucket lists, so a model that changes is another one. Account, region and address come
+from where AWS's own programs have them: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_REGION,
+AWS_ENDPOINT_URL. Never uploads anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+from cluster.progress import Progress
+from pipeline.checkpoint.cache import cache_dir
+from pipeline.checkpoint.choose import choose_weights
+from pipeline.checkpoint.files import atomic_write, create_sized, digest_bytes, sync_file, write_from
+from pipeline.checkpoint.header import Header, header_bytes, parse_header
+from pipeline.checkpoint.index import (
+    CheckpointIndex,
+    FileEntry,
+    assemble,
+    read_directory,
+    read_weight_map,
+    weight_files,
+)
+from pipeline.checkpoint.layout import INDEX_NAME
+from pipeline.checkpoint.remote import (
+    BESIDE_WEIGHTS,
+    FIRST_READ_BYTES,
+    PARALLEL_READS,
+    check_fetched,
+    check_room,
+    missing_files,
+)
+from pipeline.errors import CheckpointError
+from pipeline.values import ModelRef
+
+_RANGE_BYTES = 32 << 20
+
+
+def read_s3_index(ref: ModelRef) -> CheckpointIndex:
+    """Index of the model under `s3://bucket/folder` as the bucket lists it now.
+
+    Its commit is a digest of names, sizes and times there. Raises CheckpointError: nothing there, no access,
+    no network, a revision (buckets have none), weights that cannot be read.
+    """
+    if ref.revision is not None:
+        raise CheckpointError(
+            "a bucket has no revisions", where=str(ref), hint="give the folder of the version that is meant"
+        )
+    with _explained(ref):
+        bucket = _connect(ref)
+        listed = _list(bucket, ref)
+        chosen = choose_weights([name for name in listed if "/" not in name], ref.path)
+        directory = cache_dir() / "s3" / _root(ref) / _version(listed)
+        for name in filter(_is_small, listed):
+            if not (directory / name).is_file():
+                (directory / name).parent.mkdir(parents=True, exist_ok=True)
+                atomic_write(directory / name, _read(bucket, ref, name))
+        weight_map = read_weight_map(directory / INDEX_NAME) if chosen == INDEX_NAME else None
+        files = weight_files(chosen, weight_map)
+        missing_files(list(listed), files, ref.path)
+        if all((directory / file).is_file() for file in files):
+            return read_directory(ref, directory, commit=directory.name)
+        with ThreadPoolExecutor(PARALLEL_READS) as pool:
+            headers = dict(zip(files, pool.map(partial(_header, bucket, ref, listed), files), strict=True))
+    return assemble(ref, directory, headers, weight_map, commit=directory.name)
+
+
+def fetch_s3_weights(index: CheckpointIndex) -> CheckpointIndex:
+    """Bring the weights an index describes into the cache and return the index of the files there.
+
+    Raises CheckpointError: the disk is too small, or the bucket has changed since it was planned with.
+    """
+    missing = [file for file in index.files if not os.path.exists(file.path)]
+    if not missing and all(file.mtime_ns for file in index.files):
+        return index
+    check_room(index, missing, "MERGESCALE_CACHE")
+    if missing:
+        with _explained(index.ref):
+            bucket = _connect(index.ref)
+            total = sum(file.size_bytes for file in missing)
+            with Progress(total, f"fetching {index.ref}") as progress:
+                for file in missing:
+                    _fetch(bucket, index.ref, file, progress)
+            found = _version(_list(bucket, index.ref))
+        if found != index.commit:
+            for file in missing:
+                os.unlink(file.path)
+            raise CheckpointError(
+                "the bucket changed while its weights were fetched",
+                where=index.ref.path,
+                expected=f"version {index.commit}",
+                found=f"version {found}",
+                hint="start again: the model is planned as it is now",
+            )
+    fetched = read_directory(index.ref, Path(index.directory), commit=index.commit)
+    check_fetched(index, fetched)
+    return fetched
+
+
+def _connect(ref: ModelRef) -> Any:
+    """The bucket's file system. Only AWS itself is asked for a region that nobody named."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not region and not endpoint:
+        region = fs.resolve_s3_region(_root(ref).partition("/")[0])
+    return fs.S3FileSystem(endpoint_override=endpoint, region=region)
+
+
+def _root(ref: ModelRef) -> str:
+    """ "bucket/folder" of a reference."""
+    return ref.path.removeprefix("s3://").strip("/")
+
+
+def _list(bucket: Any, ref: ModelRef) -> dict[str, Any]:
+    """Path in the folder -> what the bucket says of the file."""
+    found = bucket.get_file_info(fs.FileSelector(_root(ref), recursive=True))
+    above = len(_root(ref)) + 1
+    files = {info.path[above:]: info for info in found if info.type == fs.FileType.File}
+    return {name: files[name] for name in sorted(files)}
+
+
+def _version(listed: Mapping[str, Any]) -> str:
+    """What the files of a model come to; another where one is replaced."""
+    told = [
+        [name, info.size, info.mtime_ns]
+        for name, info in listed.items()
+        if _is_small(name) or ("/" not in name and name.endswith(".safetensors"))
+    ]
+    return digest_bytes(json.dumps(told).encode())
+
+
+def _is_small(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in BESIDE_WEIGHTS)
+
+
+def _read(bucket: Any, ref: ModelRef, name: str) -> bytes:
+    with bucket.open_input_file(f"{_root(ref)}/{name}") as file:
+        return bytes(file.read())
+
+
+def _header(bucket: Any, ref: ModelRef, listed: Mapping[str, Any], name: str) -> Header:
+    where, size_bytes = f"{ref.path}/{name}", int(listed[name].size)
+    with bucket.open_input_file(f"{_root(ref)}/{name}") as file:
+        first = bytes(file.read_at(min(FIRST_READ_BYTES, size_bytes), 0))
+        length = header_bytes(first[:8], file=where, size_bytes=size_bytes)
+        if length > len(first):
+            first += bytes(file.read_at(length - len(first), len(first)))
+    return parse_header(first[:length], file=where, size_bytes=size_bytes)
+
+
+def _fetch(bucket: Any, ref: ModelRef, file: FileEntry, progress: Progress) -> None:
+    """One weight file, in ranges side by side; it has its name only when it is whole."""
+    place = Path(file.path)
+    beside = place.with_name(f".{place.name}.{os.getpid()}.part")
+    create_sized(beside, file.size_bytes, b"")
+    try:
+        fd = os.open(beside, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            with (
+                bucket.open_input_file(f"{_root(ref)}/{place.name}") as source,
+                ThreadPoolExecutor(PARALLEL_READS) as pool,
+            ):
+
+                def bring(start: int) -> None:
+                    size = min(_RANGE_BYTES, file.size_bytes - start)
+                    write_from(fd, memoryview(source.read_at(size, start)), start)
+                    progress.advance(size)
+
+                list(pool.map(bring, range(0, file.size_bytes, _RANGE_BYTES)))
+        finally:
+            os.close(fd)
+        sync_file(beside)
+        os.replace(beside, place)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(ref: ModelRef) -> Iterator[None]:
+    """Turn what the S3 client raises into one CheckpointError."""
+    try:
+        yield
+    except OSError as error:
+        access = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+        raise CheckpointError(
+            f'the model "{ref}" cannot be read from its bucket',
+            where=ref.path,
+            expected="a folder with config.json and safetensors weights",
+            found=str(error).splitlines()[0],
+            hint=f"check bucket and folder, {access}, and AWS_ENDPOINT_URL where it is not AWS",
+        ) from error

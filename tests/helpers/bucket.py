@@ -1,0 +1,126 @@
+"""An S3 bucket on the loopback interface: listing, sizes and ranged reads of a folder's files.
+
+It answers what a reading client asks, counts the bytes it sent and stops with its context. Signatures are not
+looked at; one account is refused.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+REFUSED = "refused-account"
+
+
+class Bucket:
+    """Serves `folder` as the bucket of that name while its context is open."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self.sent_bytes: Counter[str] = Counter()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"bucket": self}))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+
+    def variables(self, cache: Path, account: str = "somebody") -> dict[str, str]:
+        """The environment that sends S3 clients here, with a cache of their own."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.server_port}",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": account,
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "MERGESCALE_CACHE": str(cache),
+        }
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def listing(self, prefix: str, delimiter: str) -> str:
+        """ListObjectsV2's answer."""
+        keys, folders = [], set()
+        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+            key = path.relative_to(self.folder).as_posix()
+            if not key.startswith(prefix):
+                continue
+            below = key[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
+            if below[1]:
+                folders.add(prefix + below[0] + delimiter)
+            else:
+                keys.append((key, path.stat()))
+        found = "".join(
+            f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:{int(stat.st_mtime) % 60:02d}"
+            f".000Z</LastModified><Size>{stat.st_size}</Size></Contents>"
+            for key, stat in keys
+        )
+        found += "".join(
+            f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>"
+            for folder in sorted(folders)
+        )
+        return (
+            '<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            f"<Name>{self.name}</Name><Prefix>{escape(prefix)}</Prefix><KeyCount>{len(keys)}</KeyCount>"
+            f"<IsTruncated>false</IsTruncated>{found}</ListBucketResult>"
+        )
+
+
+class _Handler(BaseHTTPRequestHandler):
+    bucket: Bucket
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        url = urlsplit(self.path)
+        name, _, key = unquote(url.path).lstrip("/").partition("/")
+        if REFUSED in self.headers.get("Authorization", ""):
+            return self._send(403, b"<Error><Code>AccessDenied</Code><Message>no access</Message></Error>")
+        if name != self.bucket.name:
+            return self._send(
+                404, b"<Error><Code>NoSuchBucket</Code><Message>no such bucket</Message></Error>"
+            )
+        if not key:
+            asked = parse_qs(url.query)
+            prefix, delimiter = (asked.get(word, [""])[0] for word in ("prefix", "delimiter"))
+            return self._send(200, self.bucket.listing(prefix, delimiter).encode())
+        path = self.bucket.folder / key
+        if not path.is_file():
+            return self._send(404, b"<Error><Code>NoSuchKey</Code><Message>no such key</Message></Error>")
+        content, span = path.read_bytes(), self.headers.get("Range", "")
+        if not span:
+            return self._send(200, content, path.name)
+        first, last = span.removeprefix("bytes=").split("-")
+        part = content[int(first) : int(last) + 1]
+        kept = f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}"
+        return self._send(206, part, path.name, {"Content-Range": kept})
+
+    def _send(self, status: int, body: bytes, name: str = "", extra: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        dated = {"Last-Modified": formatdate(0, usegmt=True), "ETag": '"0"'} if name else {}
+        for key, value in ({"Content-Length": str(len(body))} | dated | (extra or {})).items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+            self.bucket.sent_bytes[name] += len(body)
+
+    def log_message(self, *args: Any) -> None:
+        """Says nothing."""
