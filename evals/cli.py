@@ -75,9 +75,10 @@ def eval_command(
 ) -> None:
     """Score models on suites of tasks with lm-eval.
 
-    A MODEL is a directory, or a merge config (YAML): its merge is computed in the memory of the worker that
-    scores it, and written nowhere. Each score is kept in DIR by the content of its model and task: what is
-    there is not measured again, and an interrupted run is continued by the same command.
+    A MODEL is a directory, a Hub repository (org/name@revision) or s3://bucket/folder, fetched first; or a
+    merge config (YAML): its merge is computed in the memory of the worker that scores it, written nowhere.
+    Each score is kept in DIR by the content of its model and task: what is there is not measured again, and
+    an interrupted run is continued by the same command.
     """
     from evals.content import Digests
     from evals.fanout import evaluate
@@ -115,31 +116,31 @@ def _request(
     from evals.request import make_request
 
     return make_request(
-        [Path(model) for model in models],
+        models,
         [Path(suite) for suite in suites],
         data_dir=options["data"],
         skip_missing=options["skip_missing"],
         tasks=options["tasks"],
         report=lambda line: click.echo(line, err=True),
-        base=Path(options["base"]) if options["base"] else None,
+        base=options["base"] or None,
         experts=_experts(options["experts"]),
         baselines=options["baselines"],
         digests=digests,
     )
 
 
-def _experts(given: tuple[str, ...]) -> dict[str, Path]:
+def _experts(given: tuple[str, ...]) -> dict[str, str]:
     """CATEGORY=MODEL arguments as a mapping. InputError: no such form, or a category twice."""
     from pipeline.errors import InputError
 
-    found: dict[str, Path] = {}
+    found: dict[str, str] = {}
     for text in given:
-        category, equals, path = text.partition("=")
-        if not (category and equals and path):
+        category, equals, model = text.partition("=")
+        if not (category and equals and model):
             raise InputError("--expert is not understood", expected="CATEGORY=MODEL", found=text)
         if category in found:
             raise InputError(f'two experts for the category "{category}"', where=f"--expert {text}")
-        found[category] = Path(path)
+        found[category] = model
     return found
 
 

@@ -111,7 +111,7 @@ def describe_model(path: Path, digests: Digests) -> Model:
             "no such model directory",
             where=str(path),
             expected="a directory with config.json and weights",
-            hint="give the directory of a model; download a hub model first",
+            hint="give the directory of a model",
         )
     names = model_files(place)
     weights = [name for name in names if name.endswith(_WEIGHTS) and "/" not in name]

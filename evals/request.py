@@ -1,6 +1,6 @@
 """What an evaluation is asked to do, checked before any model loads: models, suites, base and experts.
 
-It reads files' names, suites and digests only; it never runs anything.
+It reads files' names, suites and digests, and fetches models that are elsewhere; it never runs anything.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from evals.merges import describe_merges, is_config
 from evals.models import BASELINES, Model, baseline_model, describe_model
 from evals.suites import Suite, load_suite, locate_data, select_tasks
 from evals.task import Task
+from pipeline.checkpoint.locate import find_model
+from pipeline.config.place import Place
+from pipeline.config.reference import read_reference
 from pipeline.errors import ConfigError, InputError, near
 
 
@@ -64,15 +67,15 @@ class Request:
 
 
 def make_request(
-    models: Sequence[Path],
+    models: Sequence[str | Path],
     suites: Sequence[Path],
     *,
     data_dir: Path | None = None,
     skip_missing: bool = False,
     tasks: Sequence[str] = (),
     report: Callable[[str], None] = lambda line: None,
-    base: Path | None = None,
-    experts: Mapping[str, Path] | None = None,
+    base: str | Path | None = None,
+    experts: Mapping[str, str | Path] | None = None,
     baselines: bool = False,
     digests: Digests | None = None,
 ) -> Request:
@@ -80,7 +83,8 @@ def make_request(
 
     tasks: names of the tasks to keep, all where there are none. `data_dir`, `skip_missing`, `report`: as
     `suites.locate_data` has them.
-    A model may be a merge config (YAML, JSON): it is planned; several documents in one are several models.
+    A model is a directory, a Hub repository or a bucket's folder, fetched here, or a merge config (YAML,
+    JSON): it is planned; several documents in one are several models.
     `baselines`: score guessers as well.
     CheckpointError: a directory that is no model. ConfigError: a suite that is wrong, two suites of one name.
     InputError: data that is not there, a task or an expert's category that no suite has.
@@ -112,27 +116,34 @@ def make_request(
     )
 
 
-def _described(path: Path, digests: Digests) -> list[Model]:
-    """A model directory, or the merges of a config in its place."""
-    return describe_merges(path, digests) if is_config(path) else [describe_model(path, digests)]
+def _described(named: str | Path, digests: Digests) -> list[Model]:
+    """A model, or the merges of a config in its place; as labels they have their full names."""
+    path = Path(named)
+    if is_config(path):
+        return [replace(model, label=model.path) for model in describe_merges(path, digests)]
+    if path.exists():
+        model = describe_model(path, digests)
+        return [replace(model, label=model.path)]
+    ref = read_reference(str(named), Place(str(named)))
+    return [replace(describe_model(find_model(ref), digests), label=ref.path)]
 
 
-def _one(path: Path, digests: Digests) -> Model:
+def _one(named: str | Path, digests: Digests) -> Model:
     """The base or an expert. Raises InputError where a config describes several models."""
-    found = _described(path, digests)
+    found = _described(named, digests)
     if len(found) > 1:
         raise InputError(
             "a base or an expert is one model",
-            where=str(path),
-            expected="a model directory, or a config of one merge",
+            where=str(named),
+            expected="a model, or a config of one merge",
             found=f"{len(found)} merges",
         )
     return found[0]
 
 
 def _with_labels(models: Sequence[Model]) -> list[Model]:
-    """The models with labels that tell them apart: as many trailing parts of the path as that takes."""
-    parts = {model.path: Path(model.path).parts for model in models}
+    """The models with labels that tell them apart: as many trailing parts of their names as that takes."""
+    parts = {model.path: Path(model.label).parts for model in models}
     deepest = max(len(path) for path in parts.values())
     labels = {}
     for path, own in parts.items():

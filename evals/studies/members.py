@@ -6,7 +6,6 @@ A model that cannot be had is a hole with its reason, not an error: the study go
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from evals.content import Digests
 from evals.family.command import command_for
@@ -14,7 +13,7 @@ from evals.models import Model, describe_model
 from evals.studies.bases import BaseMembers
 from evals.studies.config import StudyConfig
 from evals.studies.tables.values import Subject
-from pipeline.checkpoint.locate import fetch_weights, find_directory, read_index
+from pipeline.checkpoint.locate import find_model, read_index
 from pipeline.config.place import Place
 from pipeline.config.reference import read_reference
 from pipeline.errors import InputError, MergescaleError
@@ -79,17 +78,11 @@ def _of_base(config: StudyConfig, base: BaseMembers, digests: Digests) -> list[M
 def _member(subject: Subject, written: str, label: str, config: StudyConfig, digests: Digests) -> Member:
     """The model that a study file names, or the reason why it is not there."""
     try:
-        model = describe_model(_directory(written, config), digests)
+        place = find_model(read_reference(written, Place(str(config.file))))
+        model = describe_model(place, digests)
     except MergescaleError as error:
         return Member(subject, None, error.one_line)
     return Member(subject, replace(model, label=label), "")
-
-
-def _directory(written: str, config: StudyConfig) -> Path:
-    """Where a model lies; one that is elsewhere is fetched first."""
-    ref = read_reference(written, Place(str(config.file)))
-    found = find_directory(ref)
-    return found if found is not None else Path(fetch_weights(read_index(ref)).directory)
 
 
 def _parameters(base: BaseMembers, config: StudyConfig) -> int:

@@ -63,6 +63,15 @@ def fetch_weights(index: CheckpointIndex) -> CheckpointIndex:
     return hub.fetch_weights(index)
 
 
+def find_model(ref: ModelRef) -> Path:
+    """The directory of a model's files; one that is on the Hub or in a bucket is fetched first.
+
+    Raises CheckpointError as `read_index` and `fetch_weights` do.
+    """
+    found = find_directory(ref)
+    return found if found is not None else Path(fetch_weights(read_index(ref)).directory)
+
+
 def find_directory(ref: ModelRef, beside: Path | None = None) -> Path | None:
     """The local directory a reference means, absolute; None if there is none.
 

@@ -103,7 +103,7 @@ def test_a_cluster_may_have_gpus_that_this_machine_has_not(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["gone", "--suite", "toy.yaml"], "no such model directory"),
+        (["models/gone/there", "--suite", "toy.yaml"], "is not there"),
         (["base", "--suite", "gone.yaml"], "cannot read"),
         (["base", "--suite", "data"], "cannot read"),
         (["base", "--suite", "toy.yaml", "--data", "base"], "is not there"),

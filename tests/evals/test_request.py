@@ -11,6 +11,7 @@ import pytest
 
 from evals.request import Request, make_request
 from pipeline.errors import CheckpointError, ConfigError, InputError
+from tests.helpers.bucket import Bucket
 from tests.helpers.models import write_model
 from tests.helpers.tasks import choice_rows, choice_task, write_rows, write_suite
 
@@ -113,7 +114,7 @@ def test_an_unknown_category_is_refused_with_the_nearest(place: Path) -> None:
 def test_what_is_not_there_is_refused(place: Path) -> None:
     """A missing model, missing data and two suites of one name are each their own error."""
     with pytest.raises(CheckpointError):
-        request(place, "gone")
+        request(place, "no/such/model")
     with pytest.raises(CheckpointError):
         request(place, "base", base=place / "gone")
     with pytest.raises(InputError):
@@ -121,6 +122,16 @@ def test_what_is_not_there_is_refused(place: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         make_request([place / "base"], [place / "in.yaml", place / "in.yaml"])
     assert "in" in caught.value.what
+
+
+def test_a_model_may_lie_in_a_bucket(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is elsewhere is fetched, has the digest of the same files here, and the name it was given."""
+    with Bucket("models", place) as bucket:
+        for name, value in bucket.variables(tmp_path / "cache").items():
+            monkeypatch.setenv(name, value)
+        found = make_request(["s3://models/base"], [place / "in.yaml"])
+    assert [model.label for model in found.models] == ["base"]
+    assert found.models[0].digest == request(place, "base").models[0].digest
 
 
 def test_what_was_given_in_another_s_place_is_recognised(place: Path) -> None:
