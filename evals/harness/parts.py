@@ -35,13 +35,18 @@ def forget_requests(task: Any) -> None:
 def share(lm: Any, kind: str, requests: Sequence[Any], part: int, parts: int) -> list[int]:
     """Positions of the R requests that part number `part` of `parts` answers, ascending.
 
-    Rolling requests and batches of no fixed size are not cut: the first part answers them all.
+    Rolling requests, texts that are drawn and batches of no fixed size are not cut: the first part answers
+    them all. A cut would begin a part's draws anew.
     """
     if parts == 1:
         return list(range(len(requests)))
     if kind == "loglikelihood" and isinstance(lm.batch_size, int):
         batches = _batches(_token_groups(lm, requests), lm.batch_size)
-    elif kind == "generate_until" and isinstance(lm.batch_size, int):
+    elif (
+        kind == "generate_until"
+        and isinstance(lm.batch_size, int)
+        and not any(_is_drawn(one.args[1]) for one in requests)
+    ):
         batches = [
             batch for group in _prompt_groups(lm, requests) for batch in _batches(group, lm.batch_size)
         ]
@@ -49,6 +54,12 @@ def share(lm: Any, kind: str, requests: Sequence[Any], part: int, parts: int) ->
         return list(range(len(requests))) if part == 0 else []
     low, high = (len(batches) * edge // parts for edge in (part, part + 1))
     return sorted(position for batch in batches[low:high] for position in batch)
+
+
+def _is_drawn(settings: Mapping[str, Any]) -> bool:
+    """Whether a text is drawn at random, by lm-eval's rule: where nothing is said, a temperature says so."""
+    said = settings.get("do_sample")
+    return float(settings.get("temperature", 0.0)) > 0 if said is None else bool(said)
 
 
 def _token_groups(lm: Any, requests: Sequence[Any]) -> list[list[int]]:

@@ -16,6 +16,7 @@ import yaml
 
 from evals.content import Digests
 from evals.harness import Part, check_task, evaluate_model, score, score_part, score_together
+from evals.harness.parts import joined
 from evals.models import describe_model
 from evals.record import Record
 from evals.setting import Setting
@@ -213,3 +214,19 @@ def test_parts_answer_as_one_worker_does(home: Path, suite: Suite, name: str) ->
             assert replace(together, elapsed_s=0.0) == replace(whole, elapsed_s=0.0)
             if name != "rolling":
                 assert sum(bool(any(part.answers.values())) for part in answered) > 1, "the work was shared"
+
+
+@pytest.mark.parametrize("drawn", [{"do_sample": True, "temperature": 2.0}, {"temperature": 2.0}])
+def test_drawn_texts_do_not_depend_on_the_number_of_parts(
+    home: Path, suite: Suite, drawn: dict[str, Any]
+) -> None:
+    """Texts that are drawn at random are the same however many workers share the task."""
+    free = only(suite, "free")
+    asked = {"until": ["\n"], "max_gen_toks": 2, **drawn}
+    task = replace(free, definition={**free.definition, "generation_kwargs": asked})
+    model, setting = describe_model(home / "base", Digests()), Setting(batch_size="4")
+    whole = score_part(model, task, setting, 0, 1)
+    answered = [score_part(model, task, setting, part, 3) for part in range(3)]
+    assert joined([part.answers for part in answered]) == whole.answers
+    greedy = score_part(model, free, setting, 0, 1)
+    assert whole.answers != greedy.answers, "the texts were drawn"
