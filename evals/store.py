@@ -43,7 +43,7 @@ class RecordStore:
         """The record of a key; None when there is none, or a damaged one: it is then measured anew."""
         path = self._path(key)
         try:
-            return from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
+            return from_dict(_object(path.read_text(encoding="utf-8")) or {}, str(path))
         except (FileNotFoundError, ValueError, InputError):
             return None
 
@@ -68,10 +68,9 @@ class RecordStore:
     def get_part(self, name: str) -> dict[str, Any] | None:
         """What `put_part` kept; None when there is nothing, or a damaged file."""
         try:
-            found = json.loads(self._part(name).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            return _object(self._part(name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, UnicodeDecodeError):
             return None
-        return found if isinstance(found, dict) else None
 
     def drop_parts(self, key: str) -> None:
         """Forget the parts of a score that is there or cannot be had."""
@@ -81,15 +80,15 @@ class RecordStore:
     def note(self, spent: Sequence[Mapping[str, Any]]) -> None:
         """Add what pieces of work cost to `spent.jsonl`, which grows over all runs."""
         with (self.folder / "spent.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(one) + "\n" for one in spent)
+            file.write("".join(json.dumps(one) + "\n" for one in spent))
 
     def spent(self) -> list[dict[str, Any]]:
-        """Everything `note` was told; a last line that a crash cut short is no piece of work."""
+        """Everything `note` was told; a line that a crash or a full disk cut short is no piece of work."""
         try:
-            lines = (self.folder / "spent.jsonl").read_text(encoding="utf-8").splitlines()
+            lines = (self.folder / "spent.jsonl").read_text(encoding="utf-8").split("\n")
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        return [piece for line in lines if (piece := _object(line)) is not None]
 
     def write_tables(self, records: Sequence[Record]) -> None:
         """Write the records of one run as JSON lines and as Parquet, replacing those of the run before."""
@@ -101,3 +100,12 @@ class RecordStore:
 
     def _path(self, key: str) -> Path:
         return self.folder / "records" / f"{key}.json"
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is; None where it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

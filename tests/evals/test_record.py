@@ -70,3 +70,23 @@ def test_what_is_written_is_json_for_everyone(tmp_path: Path) -> None:
     assert json.loads(to_json(RECORDS[0]))["items"] == [0.1, 1 / 3, 2e-300]
     with pytest.raises(ValueError, match="JSON"):
         to_json(record("one", "pick", value=float("nan")))
+
+
+def test_what_is_damaged_in_a_store_is_not_there(tmp_path: Path) -> None:
+    """Whatever a damaged file holds, its record and its part are measured anew; of what was spent every
+    line counts that is whole, also after one that was cut short.
+    """
+    store = RecordStore(tmp_path)
+    store.prepare()
+    store.put("a", RECORDS[0])
+    store.put_part("a-0-2-8", {"elapsed_s": 1.0})
+    for damage in (b"", b"[1]", b"null", b'{"model": ', b"\xff"):
+        (tmp_path / "records" / "a.json").write_bytes(damage)
+        (tmp_path / "parts" / "a-0-2-8.json").write_bytes(damage)
+        assert store.get("a") is None and store.get_part("a-0-2-8") is None
+    store.note([{"seconds": 1}])
+    with (tmp_path / "spent.jsonl").open("a") as file:
+        file.write('{"seco')
+    store.note([{"seconds": 2}])
+    store.note([{"seconds": 3}])
+    assert store.spent() == [{"seconds": 1}, {"seconds": 3}]
