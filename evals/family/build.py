@@ -132,7 +132,8 @@ def _scores(
 
     And on every task where answers can be guessed the one answer that is right most often.
     """
-    every = [task for suite in suites for task in suite.tasks]
+    own = Setting(limit=config.limit)
+    every = [replace(task, limit=own.items(task)) for suite in suites for task in suite.tasks]
     pairs = [(baseline_model(_MAJORITY), task) for task in every if task.is_guessable]
     for member in members:
         expert = member.name not in (_BASE, MULTITASK)
@@ -143,7 +144,9 @@ def _scores(
         ]
         held = [check.task for check in checks if member.name in (_BASE, check.task.category)]
         pairs += [(member.model, task) for task in (*tasks, *held)]
-    setting = Setting.on(work.device, limit=config.limit, batch_size=_BATCH)
+    # The gate looks at all validation rows, which its bar is reckoned from.
+    most = None if config.limit is None else max(config.limit, config.validation)
+    setting = Setting.on(work.device, limit=most, batch_size=_BATCH)
     out = config.out / "scores"
     return evaluate(pairs, work.start, out, setting, digests=digests, show_progress=work.show_progress)
 

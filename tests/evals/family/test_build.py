@@ -195,6 +195,25 @@ def test_the_table_says_what_guessing_scores(home: Path) -> None:
             assert row[-1] == ("–" if row[0].startswith("other/") else "yes")
 
 
+def test_the_gate_looks_at_all_validation_rows(home: Path, tmp_path: Path) -> None:
+    """A limit is one of scored items: the gate's own rows are as many as `validation` says."""
+    content = {
+        "name": "limited",
+        "out": str(tmp_path / "limited"),
+        "suites": {"held-in": "noisy.yaml"},
+        "bases": [{"name": "given", "size": "0.2M", "quality": "weak", "model": "family/bases/weak"}],
+        "experts": {"settings": {"learning_rate": 1e-3, "limit": 32, "max_length": 32}},
+        "validation": 60,
+        "limit": 10,
+    }
+    path = tmp_path / "limited.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(RunError, match="not good enough"):
+        build(load_family(path))
+    scores = read_index(tmp_path / "limited")["scores"]
+    assert {(one["suite"], one["n"]) for one in scores} == {("noisy", 10), ("validation", 60)}
+
+
 def test_an_expert_that_learns_nothing_is_named(home: Path, tmp_path: Path) -> None:
     """Where answers are noise the build ends with RunError naming the expert, and the index leaves it out."""
     content = {
