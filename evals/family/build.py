@@ -82,16 +82,31 @@ def build_family(
 
 
 def load_suites(config: FamilyConfig, data_dir: Path | None, skip_missing: bool, work: Work) -> list[Suite]:
-    """The held-in suite, then the held-out one, data located. ConfigError: a file has the other role."""
-    found = []
+    """The held-in suite, then the held-out one, data located.
+
+    ConfigError: a file has the other role, or a name would be that of something else in the family.
+    """
+    found: list[Suite] = []
     for role, file in (("held-in", config.held_in), ("held-out", config.held_out)):
         if file is None:
             continue
         suite = load_suite(file)
         if suite.role != role:
             raise ConfigError(f"the suite is not {role}", where=str(file), found=suite.role)
+        _check_names(suite, found)
         found.append(locate_data(suite, data_dir, skip_missing=skip_missing, report=work.report))
     return found
+
+
+def _check_names(suite: Suite, others: Sequence[Suite]) -> None:
+    """ConfigError where models or scores of two things would have one name."""
+    if suite.name == SUITE:
+        raise ConfigError(f'a suite of a family cannot be called "{SUITE}"', where=f"{suite.file}: name")
+    if any(suite.name == other.name for other in others):
+        raise ConfigError(f'two suites are called "{suite.name}"', where=f"{suite.file}: name")
+    for name in (_BASE, MULTITASK):
+        if suite.role == "held-in" and name in suite.categories:
+            raise ConfigError(f'a category cannot be called "{name}"', where=f"{suite.file}: categories")
 
 
 def _data(config: FamilyConfig, suite: Suite, work: Work) -> FamilyData:

@@ -21,7 +21,7 @@ from evals.content import Digests, digest_json, task_digest
 from evals.suites import Suite
 from evals.task import Task
 from pipeline.checkpoint.files import atomic_write, digest_file, read_json_object
-from pipeline.errors import CheckpointError, ConfigError
+from pipeline.errors import CheckpointError
 
 MULTITASK = "multitask"
 #: Rows of one task at most; no expert here is trained on more.
@@ -45,10 +45,8 @@ class FamilyData:
 def prepare_rows(suite: Suite, out: Path, validation: int, write: Writer) -> FamilyData:
     """The rows of every task of `suite` (data located), `validation` of each kept to judge.
 
-    ConfigError: a category called multitask. InputError: a task without training rows.
+    No category is called multitask. InputError: a task without training rows.
     """
-    if MULTITASK in suite.categories:
-        raise ConfigError(f'a category cannot be called "{MULTITASK}"', where=str(suite.file))
     digests = Digests(out / "digests.json")
     identity = digest_json(
         [[task.category, task.name, task_digest(task, digests)] for task in suite.tasks]

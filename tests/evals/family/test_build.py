@@ -244,6 +244,32 @@ def test_suites_in_the_wrong_place_are_refused(home: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("held_in", "held_out", "why"),
+    [
+        ({"name": "validation"}, {}, 'a suite of a family cannot be called "validation"'),
+        ({}, {"name": "held-in"}, "two suites are called"),
+        ({"categories": "base"}, {}, 'a category cannot be called "base"'),
+        ({"categories": "multitask"}, {}, 'a category cannot be called "multitask"'),
+    ],
+)
+def test_names_that_a_family_uses_itself_are_refused(
+    home: Path, tmp_path: Path, held_in: dict[str, str], held_out: dict[str, str], why: str
+) -> None:
+    """Suites and categories with names that would mix their scores up are refused before anything is made."""
+    content = yaml.safe_load((home / "tiny.yaml").read_text()) | {"out": str(tmp_path / "out"), "suites": {}}
+    for role, changes in (("held-in", held_in), ("held-out", held_out)):
+        suite = yaml.safe_load((home / f"{role}.yaml").read_text()) | {"data_dir": str(home)}
+        if "categories" in changes:
+            changes = {"categories": {changes["categories"]: suite["categories"]["colour"]}}
+        (tmp_path / f"{role}.yaml").write_text(yaml.safe_dump(suite | changes))
+        content["suites"][role] = str(tmp_path / f"{role}.yaml")
+    (tmp_path / "family.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match=why):
+        build(load_family(tmp_path / "family.yaml"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_family_that_is_not_there_cannot_be_shown(tmp_path: Path) -> None:
     """Reading an index that nobody wrote, or another version's, is an InputError."""
     with pytest.raises(InputError, match="no family there"):

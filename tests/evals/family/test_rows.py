@@ -11,7 +11,6 @@ import pytest
 
 from evals.family.rows import MULTITASK, prepare_rows, read_rows
 from evals.suites import Suite
-from pipeline.errors import ConfigError
 from tests.helpers.tasks import write_rows
 
 
@@ -80,10 +79,3 @@ def test_a_damaged_index_makes_the_rows_anew(three: Suite, tmp_path: Path, conte
     (tmp_path / "data.json").write_bytes(content)
     prepare_rows(three, tmp_path, 2, write)
     assert write.calls == 4 and (tmp_path / "data.json").read_bytes() == whole
-
-
-def test_a_category_cannot_be_called_multitask(three: Suite, tmp_path: Path) -> None:
-    """Its expert and the multitask model would lie in one directory."""
-    clash = replace(three, tasks=(replace(three.tasks[0], category=MULTITASK),))
-    with pytest.raises(ConfigError, match="cannot be called"):
-        prepare_rows(clash, tmp_path, 2, Writer(a=1))
