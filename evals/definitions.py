@@ -70,7 +70,7 @@ def task_folder() -> Path:
     """The folder of the installed lm-eval's task definitions. InputError when lm-eval is not installed."""
     found = importlib.util.find_spec("lm_eval")
     if found is None or not found.submodule_search_locations:
-        raise InputError("lm-eval is not installed", hint='install it: pip install "lm-eval>=0.4.9"')
+        raise InputError("lm-eval is not installed", hint='install it: pip install "lm-eval>=0.4.13"')
     return Path(next(iter(found.submodule_search_locations))).resolve() / "tasks"
 
 
