@@ -45,7 +45,7 @@ def share(lm: Any, kind: str, requests: Sequence[Any], part: int, parts: int) ->
     elif (
         kind == "generate_until"
         and isinstance(lm.batch_size, int)
-        and not any(_is_drawn(one.args[1]) for one in requests)
+        and not any(generation_settings(one.args[1], 1)["do_sample"] for one in requests)
     ):
         batches = [
             batch for group in _prompt_groups(lm, requests) for batch in _batches(group, lm.batch_size)
@@ -56,10 +56,14 @@ def share(lm: Any, kind: str, requests: Sequence[Any], part: int, parts: int) ->
     return sorted(position for batch in batches[low:high] for position in batch)
 
 
-def _is_drawn(settings: Mapping[str, Any]) -> bool:
-    """Whether a text is drawn at random, by lm-eval's rule: where nothing is said, a temperature says so."""
-    said = settings.get("do_sample")
-    return float(settings.get("temperature", 0.0)) > 0 if said is None else bool(said)
+def generation_settings(settings: Mapping[str, Any], default_tokens: int) -> Mapping[str, Any]:
+    """A request's settings as lm-eval reads them: "max_gen_toks" under any of its names, "do_sample" also
+    where only a temperature is given.
+    """
+    from lm_eval.models.utils import normalize_gen_kwargs
+
+    found: Mapping[str, Any] = normalize_gen_kwargs(dict(settings), default_tokens)
+    return found
 
 
 def _token_groups(lm: Any, requests: Sequence[Any]) -> list[list[int]]:

@@ -20,7 +20,15 @@ import numpy as np
 from evals.content import Digests, task_digest
 from evals.harness.backend import ask
 from evals.harness.baselines import Guesser, answerable
-from evals.harness.parts import Answers, Replay, forget_requests, joined, requests_of, share
+from evals.harness.parts import (
+    Answers,
+    Replay,
+    forget_requests,
+    generation_settings,
+    joined,
+    requests_of,
+    share,
+)
 from evals.harness.quiet import quiet
 from evals.harness.spending import spending
 from evals.harness.tasks import load_task
@@ -183,7 +191,7 @@ def _too_long(lm: Any, request: tuple[Any, ...]) -> bool:
     prompt, rest = request[:2]
     text, room = (prompt + rest, lm.max_length + 1) if isinstance(rest, str) else (prompt, lm.max_length)
     if isinstance(rest, Mapping):
-        room -= int(rest.get("max_gen_toks", lm.max_gen_toks))
+        room -= generation_settings(rest, lm.max_gen_toks)["max_gen_toks"]
     return len(text.encode()) + 2 > room and bool(len(lm.tok_encode(text)) > room)
 
 

@@ -116,7 +116,7 @@ def test_a_limit_takes_the_first_items(home: Path, suite: Suite) -> None:
     assert evaluate_model(home / "base", [replace(task, limit=9)], Setting(limit=5))[0].limit == 5
 
 
-@pytest.mark.parametrize("kind", ["choice", "free"])
+@pytest.mark.parametrize("kind", ["choice", "max_gen_toks", "max_new_tokens"])
 def test_items_that_lose_their_beginning_are_counted(home: Path, tmp_path: Path, kind: str) -> None:
     """An item is counted as truncated from the first token that the model has no room for."""
     # The model takes 64 tokens, a word is a token. Choices: the last token is asked for, not read: 65 fit.
@@ -127,7 +127,8 @@ def test_items_that_lose_their_beginning_are_counted(home: Path, tmp_path: Path,
         for count in (3, fits, fits + 1, fits + 20)
     ]
     write_rows(tmp_path / "data" / "test.jsonl", rows)
-    entry = choice_task(definition=CHOICE if kind == "choice" else FREE, data={"test": "data/test.jsonl"})
+    free = {**FREE, "generation_kwargs": {"until": ["\n"], kind: 2, "do_sample": False}}
+    entry = choice_task(definition=CHOICE if kind == "choice" else free, data={"test": "data/test.jsonl"})
     entry["metric"] = "acc" if kind == "choice" else "exact_match"
     task = locate_data(load_suite(write_suite(tmp_path / "suite.yaml", {"a": [entry]}))).tasks[0]
     assert evaluate_model(home / "base", [task], Setting())[0].truncated == 2
