@@ -35,9 +35,11 @@ class Digests:
         self._known: dict[str, list[Any]] = {}
         if memory is not None and memory.is_file():
             try:
-                self._known = json.loads(memory.read_text(encoding="utf-8"))
+                known = json.loads(memory.read_text(encoding="utf-8"))
             except ValueError:
-                self._known = {}  # a damaged memory only costs reading the files again
+                known = None
+            # A damaged memory only costs reading the files again.
+            self._known = known if isinstance(known, dict) else {}
 
     def of_file(self, path: Path) -> str:
         """The digest (hex) of one file's bytes."""

@@ -124,7 +124,8 @@ def write_jsonl(path: Path, records: Iterable[Record]) -> None:
 def read_jsonl(path: Path) -> list[Record]:
     """Read what `write_jsonl` wrote. InputError names the line that is no record."""
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not splitlines(): a path may hold other line ends, which JSON writes as they are.
+    for number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), start=1):
         where = f"{path}:{number}"
         try:
             values = json.loads(line)

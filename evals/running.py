@@ -1,7 +1,7 @@
 """One evaluation on a running executor: tasks are checked, answered whole or in parts, parts put together.
 
-Where there are fewer scores to measure than workers could, tasks are cut. It does not decide which scores are
-wanted, and keeps no record itself.
+Tasks that are much of what a worker has to do are cut, so that workers end together and little is lost. It
+does not decide which scores are wanted, and keeps no record itself.
 """
 
 from __future__ import annotations

@@ -42,5 +42,9 @@ class Setting:
 
     def items(self, task: Task) -> int | None:
         """How many items of the task are scored at most; None for all."""
-        limits = [limit for limit in (task.limit, self.limit) if limit is not None]
-        return min(limits, default=None)
+        return lowest(task.limit, self.limit)
+
+
+def lowest(*limits: int | None) -> int | None:
+    """The lowest of the limits that there are, None where there is none."""
+    return min((limit for limit in limits if limit is not None), default=None)

@@ -20,7 +20,7 @@ from evals.family.keep import with_other_sizes
 from evals.family.members import Work, make_bases, make_experts
 from evals.family.rows import MULTITASK, FamilyData, prepare_rows
 from evals.fanout import Evaluation, evaluate
-from evals.models import Model, baseline_model, describe_model
+from evals.models import BASELINES, Model, baseline_model, describe_model
 from evals.record import Record
 from evals.setting import Setting
 from evals.suites import Suite, load_suite, locate_data
@@ -30,7 +30,7 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.values import ModelRef
 
 _BATCH = "16"
-_BASE, _MAJORITY = "base", "majority"
+_BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ def _scores(
 ) -> Evaluation:
     """Base and multitask model on every task, experts on their own (all if `full`); validation rows too.
 
-    And on every task where answers can be guessed the one answer that is right most often.
+    And every guesser on every task where answers can be guessed.
     """
     own = Setting(limit=config.limit)
     every = [replace(task, limit=own.items(task)) for suite in suites for task in suite.tasks]
-    pairs = [(baseline_model(_MAJORITY), task) for task in every if task.is_guessable]
+    pairs = [(baseline_model(kind), task) for kind in BASELINES for task in every if task.is_guessable]
     for member in members:
         expert = member.name not in (_BASE, MULTITASK)
         tasks = [
@@ -186,7 +186,7 @@ def _index(
 ) -> dict[str, Any]:
     """The index as plain data."""
     by_label = {member.label: member for member in members}
-    majority = {(one.suite, one.task): one.value for one in records if one.is_baseline}
+    guessed = {(one.model, one.suite, one.task): one.value for one in records if one.is_baseline}
     return {
         "schema": SCHEMA,
         "name": config.name,
@@ -202,7 +202,7 @@ def _index(
                         "task": task.name,
                         "metric": task.metric,
                         "chance": task.chance,
-                        "majority": majority.get((suite.name, task.name)),
+                        **{kind: guessed.get((kind, suite.name, task.name)) for kind in BASELINES},
                     }
                     for task in suite.tasks
                 ],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.family.command import command_for
+from evals.models import BASELINES
 from evals.table import MISSING, Grid, as_number
 from pipeline.checkpoint.files import atomic_write, digest_bytes, digest_file, read_json_object
 from pipeline.errors import InputError
@@ -20,7 +21,7 @@ INDEX, PAGE = "family.json", "family.md"
 SCHEMA = 1
 #: What `verdicts` are.
 GATE = "The gate, on validation rows:"
-_HEADS = ("task", "metric", "chance", "majority", "base", "expert", "multitask", "passed")
+_HEADS = ("task", "metric", "chance", *BASELINES, "base", "expert", "multitask", "passed")
 
 
 def write_index(out: Path, index: Mapping[str, Any]) -> None:
@@ -87,7 +88,7 @@ def _grid(index: Mapping[str, Any], base: Mapping[str, Any]) -> Grid:
             category = task["category"]
             names = ("base", category, "multitask")
             cells = [scores.get((name, suite["name"], task["task"]), MISSING) for name in names]
-            guesses = (as_number(task["chance"]), as_number(task.get("majority")))
+            guesses = [as_number(task.get(name)) for name in ("chance", *BASELINES)]
             passed = _passed(base, category) if suite["role"] == "held-in" else MISSING
             rows.append((f"{category}/{task['task']}", task["metric"], *guesses, *cells, passed))
     title = (

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from evals.setting import lowest
 from evals.strict import Node
 from evals.studies.bases import BaseMembers, known_sizes, read_bases
 from evals.studies.fields import chosen, count, name_of, rising, text_of, whole
@@ -101,17 +102,12 @@ class StudyConfig:
     def limited(self, tasks: Iterable[Task]) -> tuple[Task, ...]:
         """The tasks with the study's limits; that of a suite or of the tuning holds where it is lower."""
         return tuple(
-            replace(task, limit=least(task.limit, self.limits.get(task.name, self.limit))) for task in tasks
+            replace(task, limit=lowest(task.limit, self.limits.get(task.name, self.limit))) for task in tasks
         )
 
     def at_size(self, tasks: Iterable[Task], size: str) -> tuple[Task, ...]:
         """The same tasks as models of a size are scored on them: large ones may get fewer items."""
-        return tuple(replace(task, limit=least(task.limit, self.size_limits.get(size))) for task in tasks)
-
-
-def least(*limits: int | None) -> int | None:
-    """The lowest of the limits that there are, None where there is none."""
-    return min((limit for limit in limits if limit is not None), default=None)
+        return tuple(replace(task, limit=lowest(task.limit, self.size_limits.get(size))) for task in tasks)
 
 
 def load_study(path: Path | str) -> StudyConfig:

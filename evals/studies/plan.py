@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from evals.setting import Setting
-from evals.studies.config import StudyConfig, least
+from evals.setting import Setting, lowest
+from evals.studies.config import StudyConfig
 from evals.studies.estimate import (
     FLOPS,
     ITEMS,
@@ -134,7 +134,7 @@ def _rows(config: StudyConfig, tasks: Sequence[Task]) -> list[Task]:
         return []
     own = validation_suite(config.tuning)
     found = own.tasks if own is not None else [task for task in tasks if task.role == "held-in"]
-    limited = [replace(task, limit=least(task.limit, config.tuning.limit)) for task in found]
+    limited = [replace(task, limit=lowest(task.limit, config.tuning.limit)) for task in found]
     return list(config.limited(limited))
 
 

@@ -13,7 +13,8 @@ from evals.content import Digests
 from evals.family.command import command_for
 from evals.family.gate import make_check
 from evals.family.rows import validation_file
-from evals.studies.config import TuningConfig, least
+from evals.setting import lowest
+from evals.studies.config import TuningConfig
 from evals.suites import Suite, load_suite
 from evals.task import Task
 from pipeline.errors import InputError
@@ -48,7 +49,7 @@ def validation_tasks(
     else:
         assert tuning.family is not None
         tasks = _of_family([task for task in reported if task.role == "held-in"], tuning.family)
-    return tuple(replace(task, limit=least(task.limit, tuning.limit)) for task in tasks)
+    return tuple(replace(task, limit=lowest(task.limit, tuning.limit)) for task in tasks)
 
 
 def _refuse_reported(own: Suite, reported: Sequence[Task], digests: Digests) -> None:

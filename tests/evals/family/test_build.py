@@ -100,8 +100,13 @@ def test_the_index_lists_what_passed(home: Path) -> None:
 
 
 def test_every_model_is_scored_where_it_counts(home: Path) -> None:
-    """Base and multitask model have every task, an expert its own, base and experts the validation rows."""
-    scores = [one for one in read_index(home / "family")["scores"] if one["base"] == "weak"]
+    """Base and multitask model have every task, an expert its own, base and experts the validation rows;
+    beside them every task has the scores of guessing.
+    """
+    index = read_index(home / "family")
+    for task in (task for suite in index["suites"] for task in suite["tasks"]):
+        assert all(0 < task[guess] < 1 for guess in ("chance", "majority", "copy"))
+    scores = [one for one in index["scores"] if one["base"] == "weak"]
     found = {(one["model"], one["suite"], one["task"]) for one in scores}
     tasks = [("held-in", "colour"), ("held-in", "size"), ("held-out", "size_again")]
     held = [("validation", "colour"), ("validation", "size")]
