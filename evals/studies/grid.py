@@ -116,16 +116,11 @@ def merge_config_dict(cell: Cell, base: BaseMembers, method: MethodConfig) -> di
     """The cell's merge config, for `pipeline.config.load.parse_config`. Experts stand in the cell's order.
 
     Tuned settings lie over the method's own parameters; a method that draws at random gets the cell's seed.
-    InputError: the base has no expert of a category; the reason is the study's.
+    InputError: the base has no expert of a category; the reason is the study's, one for all its merges.
     """
     absent = [name for name in cell.experts if name not in base.experts]
     if absent:
-        raise InputError(
-            f"no {absent[0]} expert: {base.missing[absent[0]]}",
-            where=cell.label,
-            expected=", ".join(cell.experts),
-            found=", ".join(base.experts) or "none",
-        )
+        raise InputError(f"no {absent[0]} expert: {base.missing[absent[0]]}")
     experts = [base.experts[name] for name in cell.experts]
     parameters = {**method.parameters, **dict(cell.settings)}
     return merge_config(method.merge_method, base.model, experts, parameters, cell.seed)

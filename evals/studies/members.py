@@ -5,6 +5,7 @@ A model that cannot be had is a hole with its reason, not an error: the study go
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evals.content import Digests
@@ -44,6 +45,23 @@ def members_of(config: StudyConfig, digests: Digests) -> tuple[Member, ...]:
             hint=_how_to_build(config),
         )
     return tuple(found)
+
+
+def without_lost(config: StudyConfig, members: Sequence[Member]) -> StudyConfig:
+    """The same study, the experts that were looked for in vain among the `missing` of their base.
+
+    Parameters are then tuned on the experts that are there, as they are where the file names no other.
+    """
+    lost: dict[str, dict[str, str]] = {}
+    for one in members:
+        if one.subject.kind == "expert" and one.model is None:
+            lost.setdefault(one.subject.base, {})[one.subject.experts[0]] = one.why
+    return replace(config, bases=tuple(_without(base, lost.get(base.name, {})) for base in config.bases))
+
+
+def _without(base: BaseMembers, lost: Mapping[str, str]) -> BaseMembers:
+    experts = {name: model for name, model in base.experts.items() if name not in lost}
+    return replace(base, experts=experts, missing={**base.missing, **lost})
 
 
 def _how_to_build(config: StudyConfig) -> str:

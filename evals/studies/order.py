@@ -15,7 +15,7 @@ from evals.models import Model
 from evals.setting import Setting
 from evals.studies.config import StudyConfig
 from evals.studies.grid import Cell, merge_config_dict
-from evals.studies.members import Member, members_of
+from evals.studies.members import Member, members_of, without_lost
 from evals.studies.tables.values import Kind, Question, Subject
 from evals.studies.validation import validation_suite, validation_tasks
 from evals.suites import Suite, load_suite, locate_data
@@ -45,6 +45,7 @@ class Entry:
 class Study:
     """A study with its suites' data located and its models looked at.
 
+    config: that of the file, experts that cannot be had among the `missing` of their base.
     validation: the tasks that parameters are chosen on, () where nothing is tuned.
     """
 
@@ -81,7 +82,9 @@ def prepare(config: StudyConfig, setting: Setting, report: Report) -> Study:
     files = [file for file in (config.held_in, config.held_out) if file is not None]
     suites = tuple(_located(load_suite(file), config, report) for file in files)
     digests = Digests(config.out / "digests.json")
-    found = Study(config, suites, members_of(config, digests), setting, digests)
+    members = members_of(config, digests)
+    config = without_lost(config, members)
+    found = Study(config, suites, members, setting, digests)
     if config.tuning is None:
         return found
     own = validation_suite(config.tuning)

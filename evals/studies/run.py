@@ -92,7 +92,11 @@ def _tune(
 
 
 def chosen_merges(study: Study, cells: Sequence[Cell], trials: Sequence[Trial]) -> list[Member]:
-    """The merges with the parameters that were chosen for them; without a choice they are holes."""
+    """The merges with the parameters that were chosen for them; without a choice they are holes.
+
+    So are those that lack an expert: for that reason, whatever is tuned.
+    """
+    experts = {base.name: set(base.experts) for base in study.config.bases}
     tuned = {method.name: method.tune for method in study.config.methods if method.tune}
     best = choices(trials)
     final, waiting = [], {}
@@ -102,20 +106,16 @@ def chosen_merges(study: Study, cells: Sequence[Cell], trials: Sequence[Trial]) 
         if settings.keys() != values.keys() or any(settings[name] not in values[name] for name in values):
             settings = {}  # of an earlier file, which tuned something else
         final.append(with_settings(cell, settings))
-        if values and not settings:
-            waiting[final[-1]] = _why_untuned(study, cell, trials)
+        if values and not settings and experts[cell.base].issuperset(cell.experts):
+            waiting[final[-1]] = _why_untuned(cell, trials)
     return merged(study, final, waiting)
 
 
-def _why_untuned(study: Study, cell: Cell, trials: Sequence[Trial]) -> str:
-    """Why a merge has no parameters: trials that failed, a base with too few experts, or none made yet."""
+def _why_untuned(cell: Cell, trials: Sequence[Trial]) -> str:
+    """Why a merge has no parameters: trials that failed, or none made yet."""
     place = (cell.base, cell.method, cell.count)
     whys = [one.why for one in trials if (one.base, one.method, one.count) == place and one.why]
-    there = next(len(base.experts) for base in study.config.bases if base.name == cell.base)
-    if not whys and there >= cell.count:
-        return UNTUNED
-    why = whys[0] if whys else f"{cell.base} has {several(there, 'expert')}"
-    return f"its parameters are not tuned: {why}"
+    return f"its parameters are not tuned: {whys[0]}" if whys else UNTUNED
 
 
 def _evaluate(study: Study, running: Running, pairs: Sequence[tuple[Model, Task]], name: str) -> Evaluation:

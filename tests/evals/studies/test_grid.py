@@ -96,9 +96,8 @@ def test_experts_that_are_missing_leave_the_grid_alone(
     config = load(tmp_path, monkeypatch, bases=[base("a", CATEGORIES[1:])])
     assert merges(config) == whole
     cell = next(cell for cell in whole if "colour" in cell.experts)
-    with pytest.raises(InputError, match=r"no colour expert: .*names none") as error:
+    with pytest.raises(InputError, match=r"no colour expert: .*names none$"):
         merge_config_dict(cell, config.bases[0], config.methods[0])
-    assert error.value.where == cell.label
 
 
 def test_every_combination_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
