@@ -44,6 +44,7 @@ def _about(state: State, scores: list[Score]) -> About:
                 ", ".join(f"{name}={value}" for name, value in one.settings),
                 one.score,
                 one.chosen,
+                one.why,
             )
             for one in state.trials
         ),

@@ -114,7 +114,8 @@ def chosen_merges(study: Study, cells: Sequence[Cell], trials: Sequence[Trial]) 
 def _why_untuned(cell: Cell, trials: Sequence[Trial]) -> str:
     """Why a merge has no parameters: trials that failed, or none made yet."""
     place = (cell.base, cell.method, cell.count)
-    whys = [one.why for one in trials if (one.base, one.method, one.count) == place and one.why]
+    failed = [one for one in trials if (one.base, one.method, one.count) == place and one.score is None]
+    whys = [one.why for one in failed if one.why]
     return f"its parameters are not tuned: {whys[0]}" if whys else UNTUNED
 
 

@@ -9,11 +9,14 @@ from typing import Any
 from evals.fanout import Evaluation
 from evals.models import Model
 from evals.normalise import averages, normalise
+from evals.record import Record
 from evals.studies.grid import Cell
 from evals.studies.members import Member
 from evals.studies.order import Study
+from evals.studies.report.words import listing
 from evals.task import Task
 
+_UNDEFINED = "its score over the experts' is not defined"
 Settings = tuple[tuple[str, Any], ...]
 
 
@@ -21,7 +24,8 @@ Settings = tuple[tuple[str, Any], ...]
 class Trial:
     """One combination of parameters on validation rows. score None: it could not be measured, for `why`.
 
-    score: held-in, over the experts' own scores on the same rows, mean over categories.
+    score: held-in, over the experts' own scores on the same rows, mean over categories.  why: of one with a
+    score, which tasks are not in it.
     """
 
     base: str
@@ -49,43 +53,65 @@ def pairs_of(study: Study, members: Sequence[Member]) -> list[tuple[Model, Task]
 def judge(
     cells: Sequence[Cell], members: Sequence[Member], study: Study, evaluation: Evaluation
 ) -> list[Trial]:
-    """Every trial with its score; of each base, method and count the best is chosen, the first of equals."""
+    """Every trial with its score; of each base, method and count the best is chosen, the first of equals.
+
+    A task on which the expert itself scores nothing is left out of all trials of a base alike, and named:
+    with few rows that is common, and no ratio can be formed.
+    """
     experts = {
         (one.subject.base, one.subject.experts[0]): one.model.label
         for one in study.members
         if one.subject.kind == "expert" and one.model is not None
     }
     scores: dict[str, float | None] = {}
+    silent: list[tuple[str, str, str]] = []
     for base in study.bases:
         own = {category: label for (name, category), label in experts.items() if name == base}
-        there = [
-            (cell, one.model.label)
+        counted = {
+            one.model.label: set(cell.experts)
             for cell, one in zip(cells, members, strict=True)
             if cell.base == base and one.model is not None
-        ]
-        labels = {label for _, label in there} | set(own.values())
-        records = [record for record in evaluation.records if record.label in labels]
-        counted = {label: set(cell.experts) for cell, label in there}
+        }
+        records = [record for record in evaluation.records if record.label in {*counted, *own.values()}]
+        nothing = [record for record in records if _is_nothing(record, own)]
+        silent += [(base, record.category, record.task) for record in nothing]
+        left_out = {(record.suite, record.task) for record in nothing}
+        records = [record for record in records if (record.suite, record.task) not in left_out]
         for mean in averages(normalise(records, experts=own, counted=counted)):
             scores[mean.label] = mean.ratio
     reasons = {failure.label: failure.reason for failure in reversed(evaluation.failures)}
     trials = []
     for cell, one in zip(cells, members, strict=True):
         score = scores.get(cell.label)
-        why = _why(one, cell.experts, study, reasons) if score is None else ""
+        lacks = tuple(task for base, name, task in silent if base == cell.base and name in cell.experts)
+        why = f"without {listing(lacks)}: the expert scores 0 there" if lacks else ""
+        if score is None:
+            why = _why(one, cell.experts, study, reasons) or why or _UNDEFINED
         trials.append(Trial(cell.base, cell.method, cell.count, cell.settings, score, why=why))
     return list(_with_choice(trials))
 
 
+def _is_nothing(record: Record, experts: Mapping[str, str]) -> bool:
+    """Whether this is the score of the category's own expert, and no ratio to it can be formed.
+
+    experts: category -> label.
+    """
+    is_reference = record.label == experts.get(record.category)
+    return is_reference and record.higher_is_better and record.value == 0
+
+
 def _why(trial: Member, experts: Sequence[str], study: Study, reasons: Mapping[str, str]) -> str:
-    """Why a trial has no score: it, or an expert that it is set against, could not be had or measured."""
+    """Why a trial has no score: it, or an expert that it is set against, could not be had or measured.
+
+    "": all were.
+    """
     own = [one for one in study.members if one.subject.base == trial.subject.base]
     needed = [
         trial,
         *(one for one in own if one.subject.kind == "expert" and one.subject.experts[0] in experts),
     ]
     whys = (one.why or reasons.get(one.model.label if one.model else "", "") for one in needed)
-    return next((why for why in whys if why), "its score over the experts' is not defined")
+    return next((why for why in whys if why), "")
 
 
 def _with_choice(trials: Sequence[Trial]) -> Iterable[Trial]:

@@ -11,6 +11,7 @@ class Tuned:
     """One setting that was tried for a method. score: on validation rows, None if it failed.
 
     settings: as a reader should see them, "density=0.2, weight=1.0".  count: experts that were merged.
+    why: it failed, or which tasks are not in its score.
     """
 
     base: str
@@ -19,6 +20,7 @@ class Tuned:
     settings: str
     score: float | None
     chosen: bool
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -85,11 +85,16 @@ def tuning(about: About) -> Listing:
             str(one.count),
             one.settings,
             number(one.score),
-            "✓ chosen" if one.chosen else "",
+            "; ".join(part for part in ("✓ chosen" if one.chosen else "", _brief(one.why)) if part),
         )
         for one in about.tuning
     )
     return Listing("Tuning", ("base", "method", "experts", "settings", "validation score", ""), rows)
+
+
+def _brief(why: str) -> str:
+    """A reason without where and what to do: all of it stands once in the list of reasons."""
+    return why.partition("; where: ")[0]
 
 
 def origins(about: About) -> Listing:

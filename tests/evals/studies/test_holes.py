@@ -213,34 +213,6 @@ def test_a_choice_of_another_file_is_not_taken_over(files: Path) -> None:
     assert found.model is None and found.why == "its parameters are not tuned yet"
 
 
-def test_parameters_are_tuned_on_the_experts_that_are_there(files: Path) -> None:
-    """An expert that is not there costs the merges that need it, each for that reason, and no tuning."""
-    experts = {"colour": "m/weak/colour", "size": "m/weak/size", "shape": "m/weak/nowhere"}
-    config = small_study(files, bases=[one_base("weak", experts=experts)], seeds=[0, 2], methods=TUNED)
-    study = prepare(config, Setting(), print)
-    (base,) = study.config.bases
-    assert set(base.experts) == {"colour", "size"} and "m/weak/nowhere" in base.missing["shape"]
-    assert {cell.experts for cell in tuning_cells(study.config)} == {("colour", "size")}
-    assert run(config) is not None
-    state = read_state(config.out)
-    assert sum(one.chosen for one in state.trials) == 1 and all(one.score for one in state.trials)
-    scores = [score for score in scores_of(config.out, state) if score.subject.kind == "merge"]
-    assert {score.value is not None for score in scores if "shape" not in score.subject.experts} == {True}
-    whys = {score.why for score in scores if "shape" in score.subject.experts}
-    assert len(whys) == 1 and "no shape expert: " in whys.pop()
-
-
-def test_merges_that_are_not_tuned_say_why(files: Path) -> None:
-    """The reason of a trial that failed is that of the merges which wait for it."""
-    bases = [one_base("weak"), one_base("strong", model="m/strong/nowhere")]
-    config = small_study(files, **(ONE | {"bases": bases, "methods": TUNED}))
-    assert run(config) is not None
-    asked = [one for one in read_state(config.out).asked if one.subject.kind == "merge"]
-    why = {one.why for one in asked if one.subject.base == "strong"}
-    assert why and all("not tuned: " in one and "m/strong/nowhere" in one for one in why)
-    assert all(one.key for one in asked if one.subject.base == "weak")
-
-
 def test_a_model_that_cannot_be_kept_costs_no_score(files: Path) -> None:
     """Where one merged model cannot be written the others are, all scores are there, and it is said."""
     place = files / "out" / "merged" / "weak" / "averaging" / "2-experts" / "seed-0"
