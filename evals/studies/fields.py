@@ -15,6 +15,8 @@ from pipeline.config.place import describe
 from pipeline.errors import near
 
 Name = TypeVar("Name", bound=str)
+#: The largest whole number that a column of the report's records holds.
+MOST = 2**63 - 1
 
 
 def name_of(node: Node) -> str:
@@ -61,11 +63,11 @@ def rising(node: Node, key: str, low: int) -> tuple[int, ...]:
     """A list of different whole numbers from `low` on, from small to large. ConfigError: it is none."""
     numbers = node.take(key, list)
     for index, number in enumerate(numbers):
-        if not isinstance(number, int) or isinstance(number, bool) or number < low:
+        if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= MOST:
             raise (
                 node.place.key(key)
                 .item(index)
-                .error("not such a number", expected=f"a whole number, {low} or more", found=describe(number))
+                .error("not such a number", expected=_expected(number, low), found=describe(number))
             )
     if not numbers or numbers != sorted(set(numbers)):
         raise node.wrong(key, "not a rising list", expected="different whole numbers, the smallest first")
@@ -78,9 +80,15 @@ def whole(node: Node, key: str, low: int) -> int | None:
         return None
     number = node.raw(key)
     exact = isinstance(number, int) or (isinstance(number, float) and number.is_integer())
-    if not exact or isinstance(number, bool) or number < low:
-        raise node.wrong(key, "not such a number", expected=f"a whole number, {low} or more")
+    if not exact or isinstance(number, bool) or not low <= number <= MOST:
+        raise node.wrong(key, "not such a number", expected=_expected(number, low))
     return int(number)
+
+
+def _expected(number: object, low: int) -> str:
+    """What a whole number should be; of its upper end only numbers beyond it hear."""
+    is_large = isinstance(number, (int, float)) and number > MOST
+    return f"a whole number, {low} to {MOST}" if is_large else f"a whole number, {low} or more"
 
 
 def count(node: Node, key: str) -> int | None:
