@@ -137,6 +137,7 @@ def _listed(top: Node, known: Sequence[str], categories: Sequence[str]) -> list[
         models = {category: text_of(experts, category) for category in known if category in experts}
         model = text_of(entry, "model")
         multitask = text_of(entry, "multitask") if "multitask" in entry else None
+        _only_once(entry, "model", model, {}, taken)
         own = {model: entry.where("model")}
         for category, place in models.items():
             _only_once(experts, category, place, own, taken)

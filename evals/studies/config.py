@@ -29,7 +29,7 @@ _TOP = (
     *("name", "out", "suites", "data", "skip_missing", "family", "bases", "sizes", "categories", "methods"),
     *("experts", "seeds", "tune", "compare", "scored", "limit", "limits", "by_size", "keep", "bootstrap"),
 )
-_RESAMPLES = 1000
+_RESAMPLES, _FEWEST_RESAMPLES, _MOST_RESAMPLES = 1000, 20, 100_000
 #: What models of a base are called that are no expert: no category may have these names.
 _TAKEN = {"base", "multitask"}
 _RENAME = "rename it: that is what another model of every base is called"
@@ -153,7 +153,7 @@ def load_study(path: Path | str) -> StudyConfig:
         scored=_scored(top),
         limit=count(top, "limit"),
         keep=top.take_or("keep", bool, False),
-        resamples=count(top, "bootstrap") or _RESAMPLES,
+        resamples=_resamples(top),
         family=Path(text_of(top, "family")) if "family" in top else None,
         limits=_limits(top, [*held_in.tasks, *(held_out.tasks if held_out is not None else ())]),
         size_limits=_size_limits(top, bases),
@@ -165,6 +165,15 @@ def _limits(top: Node, tasks: Sequence[Task]) -> dict[str, int]:
     section = top.child("limits") if "limits" in top else Node({}, top.place.key("limits"))
     section.only(*dict.fromkeys(task.name for task in tasks))
     return {name: limit for name in section.names() if (limit := count(section, name)) is not None}
+
+
+def _resamples(top: Node) -> int:
+    """Resamples of the intervals. ConfigError: too few to have ends of 2.5%, or too many for any memory."""
+    found = count(top, "bootstrap") or _RESAMPLES
+    if not _FEWEST_RESAMPLES <= found <= _MOST_RESAMPLES:
+        expected = f"{_FEWEST_RESAMPLES} to {_MOST_RESAMPLES:,}"
+        raise top.wrong("bootstrap", "not a sensible number of resamples", expected=expected)
+    return found
 
 
 def _size_limits(top: Node, bases: Sequence[BaseMembers]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from evals.studies.report.about import About
 from evals.studies.report.study import Study
 from evals.studies.report.view import Listing
-from evals.studies.report.words import figure, interval, number, size_text, time_text
+from evals.studies.report.words import HOLE, figure, interval, number, size_text, time_text
 from evals.studies.tables.values import Estimate, Fit, Point
 
 #: Whether a measured score lies in the interval of its prediction.
@@ -20,7 +20,10 @@ def law_fits(study: Study) -> Listing:
         if fit.why:
             rows.append((*head, "", "", "", "", f"not fitted: {fit.why}"))
         for size in fit.limit:
-            numbers = (figure(fit.limit[size]), figure(fit.amplitude.get(size)), figure(fit.offset))
+            if fit.is_line:
+                numbers = (HOLE, HOLE, "a straight line in k: no limit can be told")
+            else:
+                numbers = (figure(fit.limit[size]), figure(fit.amplitude.get(size)), figure(fit.offset))
             rows.append((*head, size, *numbers, number(fit.rmse)))
     heads = ("role", "quality", "method", "size", "S∞(N)", "A(N)", "b", "root mean square error")
     return Listing("Fits", heads, tuple(rows))

@@ -103,13 +103,20 @@ def _groups(subjects: Iterable[Subject]) -> dict[Subject, list[Subject]]:
 
 
 def _beside_merges(sheet: Sheet, model: Subject, role: Role) -> list[Average]:
-    """A model that is no merge on the categories of merges of k experts, for every k and its seeds."""
+    """A model that is no merge on the categories of merges of k experts, for every k and its seeds.
+
+    Seeds that draw the same experts are one: nothing of such a model differs between them.
+    """
     counted: dict[int, dict[int, tuple[Subject, tuple[str, ...]]]] = {}
     for one in sheet.subjects:
         if one.kind == "merge" and one.base == model.base:
-            counted.setdefault(one.count, {})[one.seed] = (model, one.experts)
+            counted.setdefault(one.count, {})[one.seed] = (model, tuple(sorted(one.experts)))
     group = replace(model, seed=0, experts=())
-    return [_average(sheet, replace(group, count=count), role, seeds) for count, seeds in counted.items()]
+    found = []
+    for count, seeds in counted.items():
+        own = seeds if len({names for _, names in seeds.values()}) > 1 else dict([min(seeds.items())])
+        found.append(_average(sheet, replace(group, count=count), role, own))
+    return found
 
 
 def _best_experts(experts: Sequence[Average]) -> list[Average]:

@@ -16,10 +16,10 @@ from scipy import optimize
 from evals.ratios import Floats
 from evals.studies.tables.averages import ROLES, Average
 from evals.studies.tables.sheet import estimate
-from evals.studies.tables.values import Fit, Point, Role
+from evals.studies.tables.values import MOST_OFFSET, Fit, Point, Role
 
 #: Offsets b that are tried: none, and from 0.01 to 100 in steps of 2.3%: finer than any study can tell.
-OFFSETS = np.concatenate(([0.0], np.geomspace(0.01, 100, 401)))
+OFFSETS = np.concatenate(([0.0], np.geomspace(0.01, MOST_OFFSET, 401)))
 #: Numbers of experts a fit needs at each size: as many as its line has figures, the shared offset among them.
 NEEDED = 3
 

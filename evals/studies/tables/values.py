@@ -141,6 +141,10 @@ class Point:
     inside: bool | None = None
 
 
+#: The largest offset b of a scaling law that is tried.
+MOST_OFFSET = 100.0
+
+
 @dataclass(frozen=True)
 class Fit:
     """score(N, k) = S_inf(N) + A(N) / (k + b) for one quality and method (arXiv 2509.24244).
@@ -160,6 +164,11 @@ class Fit:
     points: tuple[Point, ...]
     why: str = ""
     holes: tuple[str, ...] = ()
+
+    @property
+    def is_line(self) -> bool:
+        """Whether b is at its largest: a straight line in k over what was run, which has no limit."""
+        return self.offset is not None and self.offset.value >= MOST_OFFSET
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,13 @@ def with_expert(category: str, model: str = "m/x") -> dict[str, Any]:
         ({"by_size": {"1B": {"limit": 0}}}, "by_size.1B.limit", ""),
         ({"keep": 1}, "keep", ""),
         ({"bootstrap": -1}, "bootstrap", ""),
+        ({"bootstrap": 1}, "bootstrap", ""),
+        ({"bootstrap": 10**12}, "bootstrap", ""),
+        (
+            {"bases": [base("a"), base("b", quality="it", model="m/a/base")]},
+            "bases[1].model",
+            "bases[0].model",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, changes: dict[str, Any], where: str, hint: str) -> None:
