@@ -12,12 +12,12 @@ from pathlib import Path
 from evals.content import Digests
 from evals.merges import describe_merges, is_config
 from evals.models import BASELINES, Model, baseline_model, describe_model
-from evals.suites import Suite, load_suite, locate_data, select_tasks
+from evals.suites import Suite, check_suite_names, load_suite, locate_data, select_tasks
 from evals.task import Task
 from pipeline.checkpoint.locate import find_model
 from pipeline.config.place import Place
 from pipeline.config.reference import read_reference
-from pipeline.errors import ConfigError, InputError, near
+from pipeline.errors import InputError, near
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,7 @@ def make_request(
     InputError: data that is not there, a task or an expert's category that no suite has.
     """
     loaded = [load_suite(path) for path in suites]
-    names = [suite.name for suite in loaded]
-    for suite in loaded:
-        if names.count(suite.name) > 1:
-            raise ConfigError(f'two suites are called "{suite.name}"', where=f"{suite.file}: name")
+    check_suite_names(loaded)
     held_in = [category for suite in loaded if suite.role == "held-in" for category in suite.categories]
     loaded = select_tasks(loaded, tasks) if tasks else loaded
     loaded = [locate_data(suite, data_dir, skip_missing=skip_missing, report=report) for suite in loaded]

@@ -99,6 +99,14 @@ def _entries(top: Node) -> list[tuple[Node, str]]:
     return found
 
 
+def check_suite_names(suites: Sequence[Suite]) -> None:
+    """ConfigError where two suites have one name: scores go by it."""
+    names = [suite.name for suite in suites]
+    for suite in suites:
+        if names.count(suite.name) > 1:
+            raise ConfigError(f'two suites are called "{suite.name}"', where=f"{suite.file}: name")
+
+
 def select_tasks(suites: Sequence[Suite], names: Sequence[str]) -> list[Suite]:
     """The suites with the named tasks only, in file order; suites without any are left out.
 

@@ -22,8 +22,8 @@ from evals.family.rows import MULTITASK, FamilyData, prepare_rows
 from evals.fanout import Evaluation, evaluate
 from evals.models import BASELINES, Model, baseline_model, describe_model
 from evals.record import Record
-from evals.setting import Setting
-from evals.suites import Suite, load_suite, locate_data
+from evals.setting import Setting, lowest
+from evals.suites import Suite, check_suite_names, load_suite, locate_data
 from pipeline.checkpoint.files import digest_file
 from pipeline.checkpoint.index import read_directory
 from pipeline.errors import ConfigError, RunError
@@ -93,17 +93,16 @@ def load_suites(config: FamilyConfig, data_dir: Path | None, skip_missing: bool,
         suite = load_suite(file)
         if suite.role != role:
             raise ConfigError(f"the suite is not {role}", where=str(file), found=suite.role)
-        _check_names(suite, found)
+        _check_names(suite)
+        check_suite_names([*found, suite])
         found.append(locate_data(suite, data_dir, skip_missing=skip_missing, report=work.report))
     return found
 
 
-def _check_names(suite: Suite, others: Sequence[Suite]) -> None:
-    """ConfigError where models or scores of two things would have one name."""
+def _check_names(suite: Suite) -> None:
+    """ConfigError where a name of the suite is that of something else in the family."""
     if suite.name == SUITE:
         raise ConfigError(f'a suite of a family cannot be called "{SUITE}"', where=f"{suite.file}: name")
-    if any(suite.name == other.name for other in others):
-        raise ConfigError(f'two suites are called "{suite.name}"', where=f"{suite.file}: name")
     for name in (_BASE, MULTITASK):
         if suite.role == "held-in" and name in suite.categories:
             raise ConfigError(f'a category cannot be called "{name}"', where=f"{suite.file}: categories")
@@ -147,8 +146,9 @@ def _scores(
 
     And every guesser on every task where answers can be guessed.
     """
-    own = Setting(limit=config.limit)
-    every = [replace(task, limit=own.items(task)) for suite in suites for task in suite.tasks]
+    every = [
+        replace(task, limit=lowest(task.limit, config.limit)) for suite in suites for task in suite.tasks
+    ]
     pairs = [(baseline_model(kind), task) for kind in BASELINES for task in every if task.is_guessable]
     for member in members:
         expert = member.name not in (_BASE, MULTITASK)

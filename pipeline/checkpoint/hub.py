@@ -9,8 +9,7 @@ download stays true. Never uploads anything.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,25 +25,15 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
-from pipeline.checkpoint.choose import choose_weights
-from pipeline.checkpoint.header import Header, header_bytes, parse_header
 from pipeline.checkpoint.index import (
     CheckpointIndex,
-    assemble,
+    FileEntry,
     list_names,
     read_directory,
     read_weight_map,
-    weight_files,
 )
 from pipeline.checkpoint.layout import INDEX_NAME, SINGLE_NAME
-from pipeline.checkpoint.remote import (
-    BESIDE_WEIGHTS,
-    FIRST_READ_BYTES,
-    PARALLEL_READS,
-    check_fetched,
-    check_room,
-    missing_files,
-)
+from pipeline.checkpoint.remote import BESIDE_WEIGHTS, describe_remote, fetch_missing
 from pipeline.errors import CheckpointError
 from pipeline.values import ModelRef
 
@@ -70,34 +59,22 @@ def read_hub_index(ref: ModelRef, *, local_hint: str = "") -> CheckpointIndex:
         raise _offline(ref, "config and tokenizer only" if cached == "none" else "a part of the weights")
     with _explained(ref, local_hint):
         names = HfApi().list_repo_files(ref.path, revision=commit)
-        chosen = choose_weights([name for name in names if "/" not in name], f"{ref.path}@{commit}")
-        weight_map = read_weight_map(snapshot / INDEX_NAME) if chosen == INDEX_NAME else None
-        files = weight_files(chosen, weight_map)
-        missing_files(names, files, f"{ref.path}@{commit}")
-        with ThreadPoolExecutor(PARALLEL_READS) as pool:
-            headers = dict(
-                zip(files, pool.map(partial(_remote_header, ref.path, commit), files), strict=True)
-            )
-    return assemble(ref, snapshot, headers, weight_map, commit=commit)
+        ranged = partial(_ranged, ref.path, commit)
+        return describe_remote(ref, snapshot, names, f"{ref.path}@{commit}", ranged)
 
 
 def fetch_weights(index: CheckpointIndex) -> CheckpointIndex:
     """Bring the weights an index describes into the local cache and return the index of the files there.
 
-    A local model, or one that is in the cache already, is returned as it is. Raises CheckpointError if the
-    disk is too small or what arrives is not what was planned with.
+    A model that is in the cache already is returned as it is. Raises CheckpointError as `fetch_missing` does.
     """
-    missing = [file for file in index.files if not os.path.exists(file.path)]
-    if index.commit is None or not (missing or any(file.mtime_ns == 0 for file in index.files)):
-        return index
-    check_room(index, missing, "HF_HOME")
-    names = [os.path.basename(file.path) for file in missing]
-    if names:
+
+    def bring(missing: Sequence[FileEntry]) -> None:
+        names = [os.path.basename(file.path) for file in missing]
         with _explained(index.ref):
             snapshot_download(index.ref.path, revision=index.commit, allow_patterns=names)
-    fetched = read_directory(index.ref, Path(index.directory), commit=index.commit)
-    check_fetched(index, fetched)
-    return fetched
+
+    return fetch_missing(index, "HF_HOME", bring)
 
 
 def _cached_weights(snapshot: Path) -> Literal["all", "some file", "part", "none"]:
@@ -116,18 +93,9 @@ def _cached_weights(snapshot: Path) -> Literal["all", "some file", "part", "none
     return "some file" if held else "none"
 
 
-def _remote_header(repository: str, commit: str, file: str) -> Header:
-    url = hf_hub_url(repository, file, revision=commit)
-    where = f"{repository}@{commit}: {file}"
-    first, size_bytes = _ranged(url, 0, FIRST_READ_BYTES, where)
-    length = header_bytes(first[:8], file=where, size_bytes=size_bytes)
-    if length > len(first):
-        first += _ranged(url, len(first), length, where)[0]
-    return parse_header(first[:length], file=where, size_bytes=size_bytes)
-
-
-def _ranged(url: str, start: int, stop: int, where: str) -> tuple[bytes, int]:
+def _ranged(repository: str, commit: str, file: str, start: int, stop: int) -> tuple[bytes, int]:
     """Bytes [start, stop) of a remote file, fewer at its end, and the size of the whole file."""
+    url = hf_hub_url(repository, file, revision=commit)
     headers = {**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
     response = get_session().get(url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
     hf_raise_for_status(response)
@@ -135,7 +103,7 @@ def _ranged(url: str, start: int, stop: int, where: str) -> tuple[bytes, int]:
     if response.status_code != 206 or not total.isdigit():
         raise CheckpointError(
             "the server does not answer ranged reads, so headers cannot be read without the weights",
-            where=where,
+            where=f"{repository}@{commit}: {file}",
             expected="status 206",
             found=f"status {response.status_code}",
             hint="download the repository and give its directory",

@@ -1,36 +1,97 @@
-"""What models on a Hub and in a bucket have in common: what is fetched first, room for it, no surprises."""
+"""Models on a Hub or in a bucket: an index from headers read from afar, weights that are brought later.
+
+How bytes come is the caller's; this module decides which, and holds what came against what was described.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from pipeline.checkpoint.choose import ADAPTER_NAME, CONFIG_NAME, COPIED
+from pipeline.checkpoint.choose import ADAPTER_NAME, CONFIG_NAME, COPIED, choose_weights
 from pipeline.checkpoint.files import free_bytes
-from pipeline.checkpoint.index import CheckpointIndex, FileEntry
+from pipeline.checkpoint.header import Header, header_bytes, parse_header
+from pipeline.checkpoint.index import (
+    CheckpointIndex,
+    FileEntry,
+    assemble,
+    read_directory,
+    read_weight_map,
+    weight_files,
+)
 from pipeline.checkpoint.layout import INDEX_NAME
 from pipeline.errors import CheckpointError
+from pipeline.values import ModelRef
 
 #: Small files that are fetched for planning, as shell patterns.
 BESIDE_WEIGHTS = (*COPIED, CONFIG_NAME, INDEX_NAME, ADAPTER_NAME, "*.py")
 #: The first read of a header: most are shorter, and a second request costs more than the bytes.
 FIRST_READ_BYTES = 512 << 10
 PARALLEL_READS = 8
+#: (file name, first byte, end byte) -> these bytes, fewer at the file's end, and the size of the whole file.
+Ranged = Callable[[str, int, int], tuple[bytes, int]]
 
 
-def missing_files(present: Sequence[str], wanted: Sequence[str], where: str) -> None:
-    """CheckpointError when an index names weight files that are not there."""
-    missing = [file for file in wanted if file not in present]
+def describe_remote(
+    ref: ModelRef, directory: Path, names: Sequence[str], where: str, ranged: Ranged
+) -> CheckpointIndex:
+    """Index of a model elsewhere whose small files lie in `directory`, where its weights will lie.
+
+    names: all its files.  where: what errors call it.  The directory's name is its commit. Raises
+    CheckpointError: weights that cannot be read, or that its index names and that are not there.
+    """
+    chosen = choose_weights([name for name in names if "/" not in name], where)
+    weight_map = read_weight_map(directory / INDEX_NAME) if chosen == INDEX_NAME else None
+    files = weight_files(chosen, weight_map)
+    missing = [file for file in files if file not in names]
     if missing:
         raise CheckpointError(
             "index names weight files that are not there",
             where=f"{where}: {missing[0]}",
-            expected=f"{len(wanted)} files",
-            found=f"{len(wanted) - len(missing)} files",
+            expected=f"{len(files)} files",
+            found=f"{len(files) - len(missing)} files",
         )
+    if all((directory / file).exists() for file in files):
+        return read_directory(ref, directory, commit=directory.name)
+
+    def header(file: str) -> Header:
+        return _read_header(file, f"{where}: {file}", ranged)
+
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        headers = dict(zip(files, pool.map(header, files), strict=True))
+    return assemble(ref, directory, headers, weight_map, commit=directory.name)
 
 
-def check_room(index: CheckpointIndex, missing: Sequence[FileEntry], variable: str) -> None:
-    """CheckpointError when what is missing does not fit the disk. variable: what moves the cache."""
+def _read_header(file: str, where: str, ranged: Ranged) -> Header:
+    first, size_bytes = ranged(file, 0, FIRST_READ_BYTES)
+    length = header_bytes(first[:8], file=where, size_bytes=size_bytes)
+    if length > len(first):
+        first += ranged(file, len(first), length)[0]
+    return parse_header(first[:length], file=where, size_bytes=size_bytes)
+
+
+def fetch_missing(
+    index: CheckpointIndex, variable: str, bring: Callable[[Sequence[FileEntry]], None]
+) -> CheckpointIndex:
+    """Have `bring` put the weights that are missing where the index expects them; the index of what is there.
+
+    variable: what moves the cache to another disk. Raises CheckpointError: the disk is too small, or a file
+    that came is not the one that was planned with.
+    """
+    missing = [file for file in index.files if not os.path.exists(file.path)]
+    if not missing and all(file.mtime_ns for file in index.files):
+        return index
+    if missing:
+        _check_room(index, missing, variable)
+        bring(missing)
+    fetched = read_directory(index.ref, Path(index.directory), commit=index.commit)
+    _check_fetched(index, fetched)
+    return fetched
+
+
+def _check_room(index: CheckpointIndex, missing: Sequence[FileEntry], variable: str) -> None:
     needed, free = sum(file.size_bytes for file in missing), free_bytes(index.directory)
     if needed > free:
         raise CheckpointError(
@@ -42,8 +103,7 @@ def check_room(index: CheckpointIndex, missing: Sequence[FileEntry], variable: s
         )
 
 
-def check_fetched(planned: CheckpointIndex, fetched: CheckpointIndex) -> None:
-    """CheckpointError when a file that came is not the one that was planned with."""
+def _check_fetched(planned: CheckpointIndex, fetched: CheckpointIndex) -> None:
     for before, after in zip(planned.files, fetched.files, strict=True):
         if (before.size_bytes, before.header_digest) != (after.size_bytes, after.header_digest):
             raise CheckpointError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -23,26 +23,9 @@ from pyarrow import fs
 
 from cluster.progress import Progress
 from pipeline.checkpoint.cache import cache_dir
-from pipeline.checkpoint.choose import choose_weights
 from pipeline.checkpoint.files import atomic_write, create_sized, digest_bytes, sync_file, write_from
-from pipeline.checkpoint.header import Header, header_bytes, parse_header
-from pipeline.checkpoint.index import (
-    CheckpointIndex,
-    FileEntry,
-    assemble,
-    read_directory,
-    read_weight_map,
-    weight_files,
-)
-from pipeline.checkpoint.layout import INDEX_NAME
-from pipeline.checkpoint.remote import (
-    BESIDE_WEIGHTS,
-    FIRST_READ_BYTES,
-    PARALLEL_READS,
-    check_fetched,
-    check_room,
-    missing_files,
-)
+from pipeline.checkpoint.index import CheckpointIndex, FileEntry
+from pipeline.checkpoint.remote import BESIDE_WEIGHTS, PARALLEL_READS, describe_remote, fetch_missing
 from pipeline.errors import CheckpointError
 from pipeline.values import ModelRef
 
@@ -62,32 +45,21 @@ def read_s3_index(ref: ModelRef) -> CheckpointIndex:
     with _explained(ref):
         bucket = _connect(ref)
         listed = _list(bucket, ref)
-        chosen = choose_weights([name for name in listed if "/" not in name], ref.path)
         directory = cache_dir() / "s3" / _root(ref) / _version(listed)
         for name in filter(_is_small, listed):
             if not (directory / name).is_file():
                 (directory / name).parent.mkdir(parents=True, exist_ok=True)
                 atomic_write(directory / name, _read(bucket, ref, name))
-        weight_map = read_weight_map(directory / INDEX_NAME) if chosen == INDEX_NAME else None
-        files = weight_files(chosen, weight_map)
-        missing_files(list(listed), files, ref.path)
-        if all((directory / file).is_file() for file in files):
-            return read_directory(ref, directory, commit=directory.name)
-        with ThreadPoolExecutor(PARALLEL_READS) as pool:
-            headers = dict(zip(files, pool.map(partial(_header, bucket, ref, listed), files), strict=True))
-    return assemble(ref, directory, headers, weight_map, commit=directory.name)
+        return describe_remote(ref, directory, list(listed), ref.path, partial(_ranged, bucket, ref))
 
 
 def fetch_s3_weights(index: CheckpointIndex) -> CheckpointIndex:
     """Bring the weights an index describes into the cache and return the index of the files there.
 
-    Raises CheckpointError: the disk is too small, or the bucket has changed since it was planned with.
+    Raises CheckpointError as `fetch_missing` does; the bucket has changed since it was planned with.
     """
-    missing = [file for file in index.files if not os.path.exists(file.path)]
-    if not missing and all(file.mtime_ns for file in index.files):
-        return index
-    check_room(index, missing, "MERGESCALE_CACHE")
-    if missing:
+
+    def bring(missing: Sequence[FileEntry]) -> None:
         with _explained(index.ref):
             bucket = _connect(index.ref)
             total = sum(file.size_bytes for file in missing)
@@ -105,9 +77,8 @@ def fetch_s3_weights(index: CheckpointIndex) -> CheckpointIndex:
                 found=f"version {found}",
                 hint="start again: the model is planned as it is now",
             )
-    fetched = read_directory(index.ref, Path(index.directory), commit=index.commit)
-    check_fetched(index, fetched)
-    return fetched
+
+    return fetch_missing(index, "MERGESCALE_CACHE", bring)
 
 
 def _connect(ref: ModelRef) -> Any:
@@ -151,14 +122,11 @@ def _read(bucket: Any, ref: ModelRef, name: str) -> bytes:
         return bytes(file.read())
 
 
-def _header(bucket: Any, ref: ModelRef, listed: Mapping[str, Any], name: str) -> Header:
-    where, size_bytes = f"{ref.path}/{name}", int(listed[name].size)
+def _ranged(bucket: Any, ref: ModelRef, name: str, start: int, stop: int) -> tuple[bytes, int]:
+    """Bytes [start, stop) of a file, fewer at its end, and the size of the whole file."""
     with bucket.open_input_file(f"{_root(ref)}/{name}") as file:
-        first = bytes(file.read_at(min(FIRST_READ_BYTES, size_bytes), 0))
-        length = header_bytes(first[:8], file=where, size_bytes=size_bytes)
-        if length > len(first):
-            first += bytes(file.read_at(length - len(first), len(first)))
-    return parse_header(first[:length], file=where, size_bytes=size_bytes)
+        size_bytes = int(file.size())
+        return bytes(file.read_at(min(stop, size_bytes) - start, start)), size_bytes
 
 
 def _fetch(bucket: Any, ref: ModelRef, file: FileEntry, progress: Progress) -> None:

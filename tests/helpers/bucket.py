@@ -6,49 +6,33 @@ looked at; one account is refused.
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.helpers.loopback import Handler, LoopbackServer
 
 REFUSED = "refused-account"
 
 
-class Bucket:
+class Bucket(LoopbackServer):
     """Serves `folder` as the bucket of that name while its context is open."""
 
     def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(_Handler)
         self.name, self.folder = name, folder
-        self.sent_bytes: Counter[str] = Counter()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"bucket": self}))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     def variables(self, cache: Path, account: str = "somebody") -> dict[str, str]:
         """The environment that sends S3 clients here, with a cache of their own."""
         return {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.server_port}",
+            "AWS_ENDPOINT_URL": self.url,
             "AWS_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": account,
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_EC2_METADATA_DISABLED": "true",
             "MERGESCALE_CACHE": str(cache),
         }
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def listing(self, prefix: str, delimiter: str) -> str:
         """ListObjectsV2's answer."""
@@ -78,9 +62,10 @@ class Bucket:
         )
 
 
-class _Handler(BaseHTTPRequestHandler):
-    bucket: Bucket
-    protocol_version = "HTTP/1.1"
+class _Handler(Handler):
+    """Answers one connection of a bucket."""
+
+    served: Bucket
 
     def do_GET(self) -> None:
         self._answer()
@@ -93,15 +78,15 @@ class _Handler(BaseHTTPRequestHandler):
         name, _, key = unquote(url.path).lstrip("/").partition("/")
         if REFUSED in self.headers.get("Authorization", ""):
             return self._send(403, b"<Error><Code>AccessDenied</Code><Message>no access</Message></Error>")
-        if name != self.bucket.name:
+        if name != self.served.name:
             return self._send(
                 404, b"<Error><Code>NoSuchBucket</Code><Message>no such bucket</Message></Error>"
             )
         if not key:
             asked = parse_qs(url.query)
             prefix, delimiter = (asked.get(word, [""])[0] for word in ("prefix", "delimiter"))
-            return self._send(200, self.bucket.listing(prefix, delimiter).encode())
-        path = self.bucket.folder / key
+            return self._send(200, self.served.listing(prefix, delimiter).encode())
+        path = self.served.folder / key
         if not path.is_file():
             return self._send(404, b"<Error><Code>NoSuchKey</Code><Message>no such key</Message></Error>")
         content, span = path.read_bytes(), self.headers.get("Range", "")
@@ -120,7 +105,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-            self.bucket.sent_bytes[name] += len(body)
-
-    def log_message(self, *args: Any) -> None:
-        """Says nothing."""
+            self.served.sent_bytes[name] += len(body)

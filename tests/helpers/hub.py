@@ -13,14 +13,12 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-from collections import Counter
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.helpers.loopback import Handler, LoopbackServer
 
 _REPO = r"(?P<repo>[\w.-]+(?:/[\w.-]+)?)"
 _INFO = re.compile(rf"/api/models/{_REPO}/revision/(?P<rev>[^/]+)")
@@ -45,30 +43,12 @@ class Repository:
         )
 
 
-class HubServer:
+class HubServer(LoopbackServer):
     """Serves repositories while its context is open. `sent_bytes` counts what left, by file name."""
 
     def __init__(self, repositories: dict[str, Repository]) -> None:
+        super().__init__(_Handler)
         self.repositories = repositories
-        self.sent_bytes: Counter[str] = Counter()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        """What HF_ENDPOINT must be."""
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 def ask(endpoint: str, home: Path, *requests: dict[str, Any], **environment: str) -> list[dict[str, Any]]:
@@ -131,21 +111,20 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """Answers one connection of the Hub named by the class attribute."""
+class _Handler(Handler):
+    """Answers one connection of a Hub."""
 
-    hub: HubServer
-    protocol_version = "HTTP/1.1"
+    served: HubServer
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         cdn = _CDN.fullmatch(path)
         if cdn is not None:
-            repository = next(r for r in self.hub.repositories.values() if r.commit == cdn["rev"])
+            repository = next(r for r in self.served.repositories.values() if r.commit == cdn["rev"])
             self._send_file(repository, cdn["file"], {})
             return
         match = _INFO.fullmatch(path) or _TREE.fullmatch(path) or _FILE.fullmatch(path)
-        found = self.hub.repositories.get(match["repo"]) if match else None
+        found = self.served.repositories.get(match["repo"]) if match else None
         if match is None or found is None:
             self._refuse(404, "RepoNotFound", "Repository not found")
         elif found.gated:
@@ -162,9 +141,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the tests look at the account."""
-
     def _entry(self, found: Repository, name: str) -> dict[str, Any]:
         size = (found.directory / name).stat().st_size
         return {"type": "file", "path": name, "size": size, "oid": _etag(found, name)}
@@ -177,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name.endswith(".safetensors"):
             size = str((found.directory / name).stat().st_size)
             headers |= {"X-Linked-Size": size, "X-Linked-ETag": headers["ETag"]}
-            elsewhere = self.hub.url.replace("127.0.0.1", "localhost")
+            elsewhere = self.served.url.replace("127.0.0.1", "localhost")
             self._send(302, b"", headers | {"Location": f"{elsewhere}/cdn/{found.commit}/{name}"})
             return
         self._send_file(found, name, headers)
@@ -191,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers = headers | {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"}
             status, content = 206, content[start:stop]
         if self.command == "GET":
-            self.hub.sent_bytes[name] += len(content)
+            self.served.sent_bytes[name] += len(content)
         self._send(status, content, headers)
 
     def _send_json(self, value: object) -> None:

@@ -114,7 +114,8 @@ def _beside_merges(sheet: Sheet, model: Subject, role: Role) -> list[Average]:
     group = replace(model, seed=0, experts=())
     found = []
     for count, seeds in counted.items():
-        own = seeds if len({names for _, names in seeds.values()}) > 1 else dict([min(seeds.items())])
+        alike = len({names for _, names in seeds.values()}) == 1
+        own = {seed: seeds[seed] for seed in ([min(seeds)] if alike else seeds)}
         found.append(_average(sheet, replace(group, count=count), role, own))
     return found
 

@@ -200,19 +200,23 @@ def test_the_table_says_what_guessing_scores(home: Path) -> None:
             assert row[-1] == ("–" if row[0].startswith("other/") else "yes")
 
 
-def test_the_gate_looks_at_all_validation_rows(home: Path, tmp_path: Path) -> None:
-    """A limit is one of scored items: the gate's own rows are as many as `validation` says."""
+def _noisy(out: Path, **more: int) -> Path:
+    """A family file of one base whose only category is noise, to be built into `out`."""
     content = {
-        "name": "limited",
-        "out": str(tmp_path / "limited"),
+        "name": "noisy",
+        "out": str(out),
         "suites": {"held-in": "noisy.yaml"},
         "bases": [{"name": "given", "size": "0.2M", "quality": "weak", "model": "family/bases/weak"}],
         "experts": {"settings": {"learning_rate": 1e-3, "limit": 32, "max_length": 32}},
-        "validation": 60,
-        "limit": 10,
     }
-    path = tmp_path / "limited.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path = out.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(content | more))
+    return path
+
+
+def test_the_gate_looks_at_all_validation_rows(home: Path, tmp_path: Path) -> None:
+    """A limit is one of scored items: the gate's own rows are as many as `validation` says."""
+    path = _noisy(tmp_path / "limited", validation=60, limit=10)
     with pytest.raises(RunError, match="not good enough"):
         build(load_family(path))
     scores = read_index(tmp_path / "limited")["scores"]
@@ -221,17 +225,8 @@ def test_the_gate_looks_at_all_validation_rows(home: Path, tmp_path: Path) -> No
 
 def test_an_expert_that_learns_nothing_is_named(home: Path, tmp_path: Path) -> None:
     """Where answers are noise the build ends with RunError naming the expert, and the index leaves it out."""
-    content = {
-        "name": "noisy",
-        "out": str(tmp_path / "noisy"),
-        "suites": {"held-in": "noisy.yaml"},
-        "bases": [{"name": "given", "size": "0.2M", "quality": "weak", "model": "family/bases/weak"}],
-        "experts": {"settings": {"learning_rate": 1e-3, "limit": 32, "max_length": 32}},
-    }
-    path = tmp_path / "noisy.yaml"
-    path.write_text(yaml.safe_dump(content))
     with pytest.raises(RunError, match="not good enough") as error:
-        build(load_family(path))
+        build(load_family(_noisy(tmp_path / "noisy")))
     assert error.value.where.startswith("given/noise: accuracy")
     (base,) = read_index(tmp_path / "noisy")["bases"]
     assert base["experts"] == {} and not base["gate"]["noise"]["passed"] and base["multitask"]

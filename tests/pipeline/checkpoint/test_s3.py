@@ -11,6 +11,7 @@ import pytest
 from pipeline.checkpoint import s3
 from pipeline.checkpoint.index import read_directory
 from pipeline.checkpoint.locate import fetch_weights, read_index
+from pipeline.checkpoint.remote import FIRST_READ_BYTES
 from pipeline.config.load import parse_config
 from pipeline.config.place import Place
 from pipeline.config.reference import read_reference, write_reference
@@ -51,7 +52,7 @@ def test_planning_reads_headers_and_fetching_keeps_the_plan(
     planned, local = read_index(LARGE), read_directory(ModelRef(str(here)), here)
     shards = [Path(file.path).name for file in local.files]
     sizes = {Path(file.path).name: file.size_bytes for file in local.files}
-    assert all(0 < bucket.sent_bytes[shard] <= s3.FIRST_READ_BYTES < sizes[shard] for shard in shards)
+    assert all(0 < bucket.sent_bytes[shard] <= FIRST_READ_BYTES < sizes[shard] for shard in shards)
     assert bucket.sent_bytes["README.md"] == 0
     digests = [(file.size_bytes, file.header_digest) for file in local.files]
     assert [(file.size_bytes, file.header_digest) for file in planned.files] == digests
