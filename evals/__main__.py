@@ -1,5 +1,5 @@
 """`python -m evals`: the same front door as the `mergescale` command."""
 
-from evals.app import main
+from evals.app import run
 
-main()
+run()

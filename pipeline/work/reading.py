@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.checkpoint.buffers import LINE_BYTES, skip_bytes
 from pipeline.checkpoint.files import OpenFiles, forget, read_into
 from pipeline.checkpoint.synthetic import fill, is_synthetic
 from pipeline.plan.cost import most_held
 from pipeline.work.orders import PieceOrder
 
 Bytes = NDArray[np.uint8]
-_ALIGN = 64
 #: A sample takes this share of a run of elements, but at least so many, in pieces of this length, evenly
 #: spread.
 _SAMPLE_SHARE, _SAMPLE_LEAST, _SAMPLE_RUN = 1 / 32, 1 << 18, 1 << 14
@@ -41,8 +41,13 @@ class Request:
 
     @property
     def held_bytes(self) -> int:
-        """Buffer bytes the load occupies."""
-        return sum(_aligned(size) for size in self.sizes)
+        """Buffer bytes the load occupies, in whole lines; the lines it may skip come on top."""
+        return sum(-(-size // LINE_BYTES) * LINE_BYTES for size in self.sizes)
+
+    @property
+    def skipped_bytes(self) -> int:
+        """At most so many, for copies at full speed: a line an input."""
+        return LINE_BYTES * len(self.order.tensor.inputs)
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,8 @@ def load_all(
     Loads take turns at the front and at the back of one buffer. With `forgets` the system need not keep what
     was read. Raises OSError naming the file that cannot be read.
     """
-    buffer = arena.room(most_held([request.held_bytes for request in wanted], limit_bytes))
+    skipped = 2 * max((request.skipped_bytes for request in wanted), default=0)
+    buffer = arena.room(most_held([request.held_bytes for request in wanted], limit_bytes) + skipped)
     with OpenFiles() as files, ThreadPoolExecutor(1, "read") as pool:
         ahead: Future[Load] | None = None
         for number, request in enumerate(wanted):
@@ -120,10 +126,12 @@ def load_all(
 
 
 def _fill(request: Request, files: OpenFiles, buffer: Bytes, at_the_back: bool, forgets: bool) -> Load:
-    raw, at = [], buffer.size // _ALIGN * _ALIGN - request.held_bytes if at_the_back else 0
+    last = buffer.size // LINE_BYTES * LINE_BYTES - request.held_bytes - request.skipped_bytes
+    raw, at = [], last if at_the_back else 0
     for source, size in zip(request.order.tensor.inputs, request.sizes, strict=True):
-        view = buffer[at : at + size]
         offset = source.start_byte + request.start * source.dtype.size_bytes
+        at += skip_bytes(buffer.ctypes.data + at, offset)
+        view = buffer[at : at + size]
         if is_synthetic(source.file):
             fill(source.file, view.data, offset)
         else:
@@ -131,9 +139,5 @@ def _fill(request: Request, files: OpenFiles, buffer: Bytes, at_the_back: bool, 
             if forgets:
                 forget(files.reading(source.file), offset, size)
         raw.append(view)
-        at += _aligned(size)
+        at += -(-size // LINE_BYTES) * LINE_BYTES
     return Load(request, tuple(raw))
-
-
-def _aligned(size_bytes: int) -> int:
-    return -(-size_bytes // _ALIGN) * _ALIGN

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
+from pipeline.checkpoint.buffers import LINE_BYTES, skip_bytes
 from pipeline.checkpoint.files import OpenFiles, start_writeback, write_from
 from pipeline.plan.plan import TensorPlan
 from pipeline.work.lanes import Lane
@@ -42,14 +43,17 @@ class Output:
         room = max(self._lane.load_elements, tile)
         filled_from = 0
 
+        def buffer() -> Bytes:
+            return self._buffer(room * size, _offset(tensor, first + filled_from))
+
         def place(start: int, stop: int) -> Bytes:
-            return self._buffer(room * size)[(start - filled_from) * size : (stop - filled_from) * size]
+            return buffer()[(start - filled_from) * size : (stop - filled_from) * size]
 
         def done(start: int, stop: int) -> None:
             nonlocal filled_from
             if stop == end or stop + tile - filled_from > room:
                 self._lane.settle()
-                data = self._buffer(room * size)[: (stop - filled_from) * size]
+                data = buffer()[: (stop - filled_from) * size]
                 self._submit(_path(directory, tensor), data, _offset(tensor, first + filled_from), digest)
                 filled_from = stop
 
@@ -58,24 +62,26 @@ class Output:
     def copy(self, load: Load, directory: str, digest: Any) -> None:
         """Write the first input's bytes as they are."""
         raw = load.raw[0]
-        buffer = self._buffer(raw.size)
-        buffer[: raw.size] = raw
         tensor = load.request.order.tensor
-        self._submit(
-            _path(directory, tensor), buffer[: raw.size], _offset(tensor, load.request.start), digest
-        )
+        offset = _offset(tensor, load.request.start)
+        data = self._buffer(raw.size, offset)[: raw.size]
+        data[:] = raw
+        self._submit(_path(directory, tensor), data, offset, digest)
 
-    def _buffer(self, size_bytes: int) -> Bytes:
-        """The buffer whose turn it is, once its last write has finished."""
+    def _buffer(self, size_bytes: int, offset_bytes: int) -> Bytes:
+        """The buffer whose turn it is, once its last write has finished; from where it goes to this offset at
+        full speed.
+        """
         pending, self._pending[self._turn] = self._pending[self._turn], None
         if pending is not None:
             mark = time.perf_counter()
             pending.result()
             self._clock.write_s += time.perf_counter() - mark
         held = self._buffers[self._turn]
-        if held is None or held.size < size_bytes:
-            held = self._buffers[self._turn] = self._lane.allocate(size_bytes)
-        return held
+        if held is None or held.size < size_bytes + LINE_BYTES:
+            held = self._buffers[self._turn] = self._lane.allocate(size_bytes + LINE_BYTES)
+        begin = skip_bytes(offset_bytes, held.ctypes.data)
+        return held[begin : begin + size_bytes]
 
     def _submit(self, path: str | None, data: Bytes, offset_bytes: int, digest: Any) -> None:
         self._pending[self._turn] = self._pool.submit(self._write, path, data, offset_bytes, digest)

@@ -81,6 +81,21 @@ assert not heavy, heavy
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_process_ends_with_its_code_once_all_is_said_and_done() -> None:
+    """Leaving early loses nothing: threads end, exit functions run, output is written, the code stays."""
+    done = python("""
+import atexit, sys, threading, time
+from evals import app
+def main():
+    atexit.register(sys.stdout.write, "goodbye")
+    threading.Thread(target=lambda: (time.sleep(0.2), sys.stdout.write("thread "))).start()
+    sys.exit(3)
+app.main = main
+app.run()
+""")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "thread goodbye", "")
+
+
 @pytest.mark.parametrize("path", MERGE_CONFIGS, ids=lambda path: path.stem)
 def test_shipped_merge_configs_plan(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every merge config that we ship loads strictly and plans against models of one shape."""
