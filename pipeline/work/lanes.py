@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.checkpoint.buffers import LINE_BYTES
 from pipeline.kernels import FUSED_COMPUTE, has_fused
 from pipeline.kernels.contract import Block
 from pipeline.plan.cost import LOAD_ELEMENTS, TILE_ELEMENTS
@@ -57,8 +58,10 @@ class Lane:
         return self.tile_elements
 
     def allocate(self, size_bytes: int) -> Bytes:
-        """A fresh byte buffer that this lane reads from or writes to."""
-        return np.empty(size_bytes, np.uint8)
+        """A fresh byte buffer that this lane reads from or writes to; it begins with a cache line."""
+        wider = np.empty(size_bytes + LINE_BYTES, np.uint8)
+        begin = -wider.ctypes.data % LINE_BYTES
+        return wider[begin : begin + size_bytes]
 
     def stage(self, load: Load, start: int, stop: int) -> Staged:
         """Begin to bring a tile to where it will be computed, and return at once."""

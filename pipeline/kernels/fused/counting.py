@@ -6,12 +6,13 @@ Shape legend: S experts that are measured, N elements of a block, T of a tile. S
 
 from __future__ import annotations
 
+from math import ldexp
 from typing import Any
 
 import numpy as np
 
-from pipeline.kernels.fused.compiling import compiled
-from pipeline.kernels.fused.floats import as_bits
+from pipeline.kernels.fused.compiling import compiled, compiled_exact_sum
+from pipeline.kernels.fused.floats import as_bits, as_float
 from pipeline.kernels.fused.mixing import make_room
 from pipeline.kernels.fused.sparse import TILE, count_equal, delta, dropped, load, survivors, trim
 
@@ -22,8 +23,10 @@ _SIXTEEN = np.uint32(16)
 _HALF = np.uint32(0x80000000)
 _INFINITE = np.uint32(0x7F800000)
 _ZERO = np.float32(0)
-#: 24 bits of mantissa, shifted by up to 28, 2048 of them: 63 bits.
-_SPAN = np.int64(28)
+#: 24 bits of mantissa, 19 binades further up, 1024 of them (a tile): the 53 bits that fp64 holds exactly.
+_SPAN = np.int64(19)
+#: The last mantissa bit of an fp32 number with exponent field x is 2^(x - 150).
+_UNIT_EXPONENT = 150
 EXPONENTS = 255 + 32
 #: A tile is looked through as so many rows at once.
 _ROWS = 8
@@ -139,24 +142,16 @@ def exponent_sums(base: Any, experts: Any, numel: int, start: int, compute: int,
 
 @compiled
 def add_mantissas(values_T: Any, kept_T: Any, sums_2X: Any) -> None:
-    """Add a tile: as integers of one unit where 28 binades hold them all, the few below that one by one."""
+    """Add a tile: magnitudes within `_SPAN` binades of the largest at once, the few below them one by one."""
     largest = np.uint32(0)
     for j in range(values_T.size):
         bits = np.uint32(as_bits(values_T[j]) & _ABSOLUTE)
         largest = max(largest, bits if bits < _INFINITE else np.uint32(0))
     lowest = max(np.int64(largest >> _EXPONENT) - _SPAN, np.int64(1))
-    before, after, rare = np.int64(0), np.int64(0), np.int32(0)
-    for j in range(values_T.size):
-        bits = as_bits(values_T[j]) & _ABSOLUTE
-        bits = bits if bits < _INFINITE else np.uint32(0)
-        place = np.int64(max(bits >> _EXPONENT, np.uint32(1))) - lowest
-        mantissa = np.int64((bits & _MANTISSA) | (_LEADING if bits >= _LEADING else np.uint32(0)))
-        units = mantissa << place if place >= 0 else np.int64(0)
-        before += units
-        after += units if kept_T[j] != _ZERO else np.int64(0)
-        rare = np.int32(rare + ((place < 0) & (mantissa > 0)))
-    carry(before, lowest, sums_2X[0])
-    carry(after, lowest, sums_2X[1])
+    least = np.uint32(lowest << np.int64(_EXPONENT)) if lowest > 1 else np.uint32(0)
+    before, after, rare = sums_from(values_T, kept_T, least)
+    carry(np.int64(ldexp(before, int(_UNIT_EXPONENT - lowest))), lowest, sums_2X[0])
+    carry(np.int64(ldexp(after, int(_UNIT_EXPONENT - lowest))), lowest, sums_2X[1])
     if rare:
         for j in range(values_T.size):
             bits = as_bits(values_T[j]) & _ABSOLUTE
@@ -167,8 +162,24 @@ def add_mantissas(values_T: Any, kept_T: Any, sums_2X: Any) -> None:
                 sums_2X[1, exponent] += mantissa if kept_T[j] != _ZERO else np.int64(0)
 
 
+@compiled_exact_sum
+def sums_from(values_T: Any, kept_T: Any, least: Any) -> Any:
+    """Sums of the finite magnitudes from a bit pattern on, of all and of those kept; how many lie below it.
+
+    Exact in fp64 where the largest is less than 2^(_SPAN + 1) times the least.
+    """
+    before, after, rare = np.float64(0), np.float64(0), np.int32(0)
+    for j in range(values_T.size):
+        bits = np.uint32(as_bits(values_T[j]) & _ABSOLUTE)
+        value = as_float(bits if (bits >= least) & (bits < _INFINITE) else np.uint32(0))
+        before += np.float64(value)
+        after += np.float64(value * kept_T[j])
+        rare = np.int32(rare + ((bits < least) & (bits > np.uint32(0))))
+    return before, after, rare
+
+
 @compiled
 def carry(units: Any, exponent: Any, sums_X: Any) -> None:
-    """Add an integer of up to 63 bits in two halves, so that 2^31 of them do not overflow."""
+    """Add a large integer in two halves, so that 2^31 of them do not overflow."""
     sums_X[exponent] += units & np.int64(0xFFFFFFFF)
     sums_X[exponent + 32] += units >> np.int64(32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -170,6 +171,19 @@ def test_norms_are_the_same_integers(kind: str) -> None:
         for name, losses in pair.losses().items():
             expected = pair.plain().norms([0, 2, 3, 4], losses)
             assert pair.fused().norms([0, 2, 3, 4], losses) == expected, (pair, name)
+
+
+@pytest.mark.parametrize("top", [-126, -100, 0, 127])
+def test_norms_of_full_tiles_lose_no_bit(top: int) -> None:
+    """Tiles full of the largest mantissas, and a number any distance below them: their exact sum."""
+    base = Stored(as_bytes(torch.zeros(3000)), "float32")
+    for distance in range(40):
+        values_N = torch.full((3000,), (2.0 - 2**-23) * 2.0**top)
+        values_N[5] = 2.0**-distance * (1 + 2**-23) * 2.0**top
+        exact = sum(Fraction(abs(value)) for value in values_N.tolist())
+        expert = Stored(as_bytes(values_N), "float32")
+        block = FusedBlock("w", 0, 3000, ("a",), "float32", base, (expert,), "float32", np.empty(0, np.uint8))
+        assert [Fraction(n, 1 << 1074) for n in block.norms([0], [Losses()])[0]] == [exact, exact]
 
 
 def test_equals_counted_while_trimming_are_those_counted_alone() -> None:

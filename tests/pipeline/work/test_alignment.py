@@ -31,9 +31,12 @@ def test_a_line_mends_every_slow_copy() -> None:
             assert not is_slow(to + moved, source) and not is_slow(to, source + moved)
 
 
-def test_page_buffers_begin_with_a_page() -> None:
-    """So that whole files are read into them at full speed."""
+def test_buffers_begin_where_machines_like_it() -> None:
+    """Files are read into a buffer that begins with a page, loops work on one that begins with a line."""
     assert np.frombuffer(page_buffer(10), np.uint8).ctypes.data % PAGE_BYTES == 0
+    for size_bytes in (1, 1000, 10**7):
+        held = CpuLane().allocate(size_bytes)
+        assert held.ctypes.data % LINE_BYTES == 0 and held.size == size_bytes
 
 
 @pytest.mark.parametrize("begins", [0, 1, 8, 16, 40, 63, 64, 2000, 4095])
