@@ -4,18 +4,26 @@ relaxed that a result could change.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
+import numba
+import xxhash
 from numba import njit
 
 if "scipy.linalg" not in sys.modules:
     # numba looks here for BLAS, which no loop of ours calls: a quarter of a second for every process.
     sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # as Python has it: not to be found
-    import numba.np.arraymath  # noqa: F401
+    import numba.np.arraymath
 
     del sys.modules["scipy.linalg"]
+
+_HERE = Path(__file__).parent
+#: What machine code is made of. Loops take in others from other files, which numba's cache does not notice.
+_SOURCES = (*sorted(_HERE.glob("*.py")), *sorted(_HERE.parent.glob("*.py")))
 
 Loop = TypeVar("Loop", bound=Callable[..., object])
 
@@ -33,8 +41,28 @@ def compiled_exact_sum(loop: Loop) -> Loop:
 
 
 def _made(loop: Loop, fastmath: bool | set[str]) -> Loop:
+    given, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _KEPT_IN
     try:
-        made: Loop = njit(nogil=True, cache=True, fastmath=fastmath)(loop)
-    except RuntimeError:  # nowhere to keep it: neither beside the source nor in a home directory
-        made = njit(nogil=True, fastmath=fastmath)(loop)
+        made: Loop = njit(nogil=True, cache=bool(_KEPT_IN), fastmath=fastmath)(loop)
+    finally:
+        numba.config.CACHE_DIR = given
     return made
+
+
+def _kept_in() -> str:
+    """Where machine code of just these sources is kept: where $NUMBA_CACHE_DIR says, beside the sources, or
+    in the home directory; "" where nothing can be written.
+    """
+    version = xxhash.xxh3_64_hexdigest(b"".join(source.read_bytes() for source in _SOURCES))
+    named = numba.config.CACHE_DIR
+    for place in [Path(named)] if named else [_HERE / "__pycache__", Path.home() / ".cache" / "mergescale"]:
+        try:
+            (place / f"loops-{version}").mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(place / f"loops-{version}", os.W_OK):
+            return str(place / f"loops-{version}")
+    return ""
+
+
+_KEPT_IN = _kept_in()

@@ -23,8 +23,8 @@ _SIXTEEN = np.uint32(16)
 _HALF = np.uint32(0x80000000)
 _INFINITE = np.uint32(0x7F800000)
 _ZERO = np.float32(0)
-#: 24 bits of mantissa, 19 binades further up, 1024 of them (a tile): the 53 bits that fp64 holds exactly.
-_SPAN = np.int64(19)
+#: Binades whose sum over a tile fp64 holds exactly: 53 bits, less 24 of mantissa and the tile's length.
+_SPAN = np.int64(53 - 24 - (TILE - 1).bit_length())
 #: The last mantissa bit of an fp32 number with exponent field x is 2^(x - 150).
 _UNIT_EXPONENT = 150
 EXPONENTS = 255 + 32
