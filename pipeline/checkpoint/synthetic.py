@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from functools import cache, lru_cache
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ POOL = 4_194_301
 _NAME = re.compile(r"synthetic:([^/@]+)/(base|expert(\d+))")
 _BASE_SD, _DELTA_SD = 0.02, 1e-3
 _BF16 = DTYPES["BF16"]
+_making = Lock()
 
 
 @dataclass(frozen=True)
@@ -140,12 +142,17 @@ def _shape(text: str, where: str) -> Shape:
     return Shape(**{name: int(size) for name, size in given.items()})
 
 
-@lru_cache(maxsize=64)
 def _pool(seed: int, expert: int) -> NDArray[np.uint16]:
-    """A model's numbers as bfloat16, shape (POOL,)."""
+    """A model's numbers as bfloat16, shape (POOL,), made by whoever asks first while the others wait."""
+    with _making:
+        return _made_pool(seed, expert)
+
+
+@lru_cache(maxsize=64)
+def _made_pool(seed: int, expert: int) -> NDArray[np.uint16]:
     if expert < 0:
         return _rounded(_normal(seed, 0) * np.float32(_BASE_SD))
-    widened = (_pool(seed, -1).astype(np.uint32) << np.uint32(16)).view(np.float32)
+    widened = (_made_pool(seed, -1).astype(np.uint32) << np.uint32(16)).view(np.float32)
     return _rounded(widened + _normal(seed, expert + 1) * np.float32(_DELTA_SD))
 
 

@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cluster.fold import fold
 from pipeline.methods import load_method
 from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
 from pipeline.plan.cost import raw_bytes
@@ -91,9 +90,8 @@ class _Merge:
         """Add what one load, or a share of it, says about its group."""
         number = self.group_of[tensor.spec.name]
         walk = self.walk(load, tensor)
-        partial = walk.measure(round_, thin=thin)
+        walk.measure(round_, folded.setdefault(number, {}), thin=thin)
         self.groups[number].before = walk.before
-        folded[number] = fold(folded[number], partial) if number in folded else partial
 
     def settle(self, asked: dict[int, Round], folded: dict[int, Partial]) -> None:
         """Close a round: the groups' totals move on, and running sums start again at nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +74,8 @@ class Clock:
 class Receipt:
     """The proof that one merge's part of a unit is done: digests of its bytes, by "tensor[start:stop]".
 
-    `read_bytes` are those that this merge needed, the seconds are the whole unit's.
+    `read_bytes` are those that this merge needed, the seconds are the whole unit's. `rounds`: how many of the
+    pieces it held took each of the method's rounds, which shows where a guess missed and more were needed.
     """
 
     digests: dict[str, str]
@@ -82,6 +84,7 @@ class Receipt:
     elapsed_s: float
     clock: Clock
     peak_rss_bytes: int
+    rounds: Mapping[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data for the ledger."""
@@ -94,4 +97,5 @@ class Receipt:
             "compute_s": round(self.clock.compute_s, 4),
             "write_s": round(self.clock.write_s, 4),
             "peak_rss_bytes": self.peak_rss_bytes,
+            "rounds": dict(self.rounds),
         }

@@ -38,10 +38,9 @@ class Walk:
         """Elements of the load."""
         return self.load.request.stop - self.load.request.start
 
-    def measure(self, round_: Round, *, thin: bool = False) -> Partial:
-        """The load's partial for one round; `thin`: of a share of the load."""
+    def measure(self, round_: Round, partial: Partial, *, thin: bool = False) -> Partial:
+        """Add what the load says in one round to `partial`, and return it; `thin`: a share of the load."""
         knobs = self.load.request.order.tensor.knobs
-        partial: Partial = {}
         runs = sample_runs(0, self.numel) if thin else [(0, self.numel)]
         bounds = [tile for run in runs for tile in self._bounds(*run)]
         for _, _, _, block in self._tiles(bounds, lambda start, stop: NOWHERE):
@@ -49,18 +48,21 @@ class Walk:
             self._pass(block)
         return partial
 
-    def settle(self, scope: Scope) -> None:
-        """Run every round on this load alone: it is the whole scope."""
+    def settle(self, scope: Scope) -> list[str]:
+        """Run every round on this load alone: it is the whole scope. Returns the names of the rounds."""
         knobs = self.load.request.order.tensor.knobs
         start, kept = self.before, Partial()
+        names = []
         while (round_ := self.method.next_round(knobs, self.totals)) is not None:
             self.before = start
+            names.append(round_.name)
             known = self.method.recall(round_, kept, knobs, self.totals)
-            folded = self.measure(round_, thin=round_.sample) if known is None else known
+            folded = self.measure(round_, {}, thin=round_.sample) if known is None else known
             kept = {**kept, **folded} if round_.keep else kept
             self.totals = self.method.settle(round_, folded, knobs, self.totals, scope)
             self.scans = (*self.scans, round_) if round_.scan else self.scans
         self.before = start
+        return names
 
     def apply(self, room: Callable[[int, int], Bytes], done: Callable[[int, int], None]) -> None:
         """Merge every tile into the bytes that `room(start, stop)` gives, and say so to `done`."""

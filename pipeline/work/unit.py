@@ -10,6 +10,7 @@ from __future__ import annotations
 import resource
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from cluster.fold import fold, pack
+from cluster.fold import pack
 from pipeline.errors import CheckpointError
 from pipeline.methods import load_method
 from pipeline.methods.contract import Partial, Scope
@@ -54,6 +55,7 @@ class _Progress:
     write_bytes: int = 0
     passed: dict[str, Partial] = field(default_factory=dict)
     digests: dict[str, Any] = field(default_factory=dict)
+    rounds: Counter[str] = field(default_factory=Counter)
     partials: dict[str, Partial] = field(default_factory=dict)
     packed: dict[str, bytes] = field(default_factory=dict)
 
@@ -91,6 +93,7 @@ def _merge(order: UnitOrder) -> list[dict[str, Any]]:
             elapsed_s=time.perf_counter() - began,
             clock=clock,
             peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            rounds=merge.rounds,
         ).to_dict()
         for merge in merges
     ]
@@ -107,7 +110,7 @@ def _lay_down(merge: _Progress, lane: Lane, load: Load, output: Output) -> None:
         output.copy(load, directory, digest)
         return
     if order.piece.mode == "resident":
-        walk.settle(Scope(order.tensor.spec.numel))
+        merge.rounds.update(walk.settle(Scope(order.tensor.spec.numel)))
     output.merge(walk, directory, digest)
     merge.passed[order.name] = walk.before
 
@@ -123,10 +126,10 @@ def _measure(order: UnitOrder) -> list[dict[str, Any]]:
         assert round_ is not None
         key = piece.name if round_.scan or round_.keep else "all"
         walk = merge.walk(tools.lane, load)
-        partial = walk.measure(round_)
+        # One set of tables for all loads: they may be larger than what a load holds.
+        walk.measure(round_, merge.partials.setdefault(key, {}))
         tools.lane.settle()
         merge.passed[piece.name] = walk.before
-        merge.partials[key] = fold(merge.partials[key], partial) if key in merge.partials else partial
         if key == piece.name and load.request.stop == piece.piece.stop:
             merge.packed[key] = pack(merge.partials.pop(key))
     return [
