@@ -23,6 +23,7 @@ from pyarrow import fs
 
 from cluster.progress import Progress
 from pipeline.checkpoint.cache import cache_dir
+from pipeline.checkpoint.choose import choose_weights
 from pipeline.checkpoint.files import atomic_write, create_sized, digest_bytes, sync_file, write_from
 from pipeline.checkpoint.index import CheckpointIndex, FileEntry
 from pipeline.checkpoint.remote import BESIDE_WEIGHTS, PARALLEL_READS, describe_remote, fetch_missing
@@ -45,7 +46,9 @@ def read_s3_index(ref: ModelRef) -> CheckpointIndex:
     with _explained(ref):
         bucket = _connect(ref)
         listed = _list(bucket, ref)
+        choose_weights([name for name in listed if "/" not in name], ref.path)  # nothing is fetched in vain
         directory = cache_dir() / "s3" / _root(ref) / _version(listed)
+        directory.mkdir(parents=True, exist_ok=True)
         for name in filter(_is_small, listed):
             if not (directory / name).is_file():
                 (directory / name).parent.mkdir(parents=True, exist_ok=True)

@@ -81,6 +81,23 @@ def test_a_merge_takes_models_out_of_a_bucket(bucket: Bucket) -> None:
     assert all(os.path.getsize(file.path) == file.size_bytes for one in plan.indexes for file in one.files)
 
 
+def test_a_folder_may_hold_weights_alone(bucket: Bucket, tmp_path: Path) -> None:
+    """An expert without config or tokenizer is planned and fetched; what is no model is refused unfetched."""
+    alone, adapter = tmp_path / "bucket" / "alone", tmp_path / "bucket" / "adapter"
+    write_model(alone)
+    for file in alone.iterdir():
+        if file.suffix != ".safetensors":
+            file.unlink()
+    (fetched,) = fetch_weights(read_index(ModelRef("s3://models/alone"))).files
+    assert Path(fetched.path).read_bytes() == (alone / "model.safetensors").read_bytes()
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError):
+        read_index(ModelRef("s3://models/adapter"))
+    assert bucket.sent_bytes["adapter_config.json"] == 0
+
+
 def test_a_changed_model_is_another_one(bucket: Bucket, tmp_path: Path) -> None:
     """After a change in the bucket no old file is served; one during the download is an error."""
     before = read_index(LARGE)
