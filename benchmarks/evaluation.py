@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.merge import RESULTS, machine
+from benchmarks.measure import RESULTS, machine
 from cluster.contract import Executor
 from cluster.local import LocalExecutor
 from evals.fanout import evaluate

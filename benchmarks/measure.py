@@ -49,7 +49,7 @@ def timed(command: list[str]) -> Run:
     if code:
         raise SystemExit(f"{' '.join(command)} failed:\n{complaint.decode()[-2000:]}")
     cpu_s = usage.ru_utime + usage.ru_stime
-    return Run(round(wall_s, 2), round(cpu_s, 2), max(peak[0], usage.ru_maxrss * 1024))
+    return Run(round(wall_s, 2), round(cpu_s, 2), peak[0])
 
 
 def summary(runs: list[Run]) -> dict[str, Any]:

@@ -64,7 +64,11 @@ def compare(method: str, arguments: argparse.Namespace, directories: list[Path])
     ours = [str(Path(sys.executable).parent / "mergescale"), "merge", str(config), str(place / "out")]
     ours += ["--memory", arguments.memory, "--no-progress"]
     planned = json.loads(
-        subprocess.run([ours[0], "plan", str(config), "--json"], capture_output=True, check=True).stdout
+        subprocess.run(
+            [ours[0], "plan", str(config), "--memory", arguments.memory, "--json"],
+            capture_output=True,
+            check=True,
+        ).stdout
     )
     write_bytes = sum(file["size_bytes"] for file in planned["files"])
     runs: list[Run] = []

@@ -15,15 +15,23 @@ import argparse
 import json
 import shutil
 import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import CACHE, Run, machine, save, summary, timed
 from benchmarks.merge import write_config
+from cluster.contract import Unit
+from cluster.local import LocalExecutor
+from cluster.on_ray import RayExecutor
+from pipeline.checkpoint.synthetic import SHAPES
 
+UNITS = 500
 METHODS = ("linear", "task_arithmetic", "ties", "dare_ties")
 SMALL = {"hidden": 1024, "mlp": 2816, "layers": 8, "kv": 256, "vocab": 1000}
-LARGE = {"hidden": 8192, "mlp": 24576, "layers": 82, "kv": 1024, "vocab": 152064}
+LARGE, REFERENCE = asdict(SHAPES["64b"]), asdict(SHAPES["600m"])
 
 
 def models(shape: dict[str, int], experts: int) -> list[str]:
@@ -55,9 +63,10 @@ def tried(
 
 def growth(repeat: int) -> dict[str, Any]:
     """Time and memory of each method as one thing grows and the others stay."""
-    settings = [("experts", count, SMALL, count, 2) for count in (2, 4, 8, 16)]
+    four = {**SMALL, "layers": 4 * SMALL["layers"]}
+    settings = [("experts", count, four, count, 2) for count in (2, 4, 8, 16)]
     settings += [("parameters", by, {**SMALL, "layers": 8 * by}, 8, 2) for by in (1, 2, 4, 8)]
-    settings += [("workers", count, {**SMALL, "layers": 32}, 8, count) for count in (1, 2)]
+    settings += [("workers", count, four, 8, count) for count in (1, 2)]
     points = []
     for axis, value, shape, experts, workers in settings:
         for method in METHODS:
@@ -101,23 +110,41 @@ def large(slice_: int) -> dict[str, Any]:
 def on_ray(repeat: int) -> dict[str, Any]:
     """The reference work's shape on local threads and on Ray, one worker and two; what Ray adds a unit.
 
-    Start and stop of Ray are in the whole process's time, not in that of the merge itself.
+    `merge_s` is without the start of Ray but with that of its workers. Their CPU time is nobody's child's.
     """
-    shape = {"hidden": 2048, "mlp": 5632, "layers": 11, "kv": 256, "vocab": 32000}
     points: list[dict[str, Any]] = []
     for method in ("linear", "ties"):
         for workers in (1, 2):
-            merged_s: dict[str, float] = {}
             for executor in ("local", "ray"):
-                found = [tried(method, models(shape, 8), workers, "2GiB", executor) for _ in range(repeat)]
-                merged_s[executor] = min(record["timings"]["seconds"] for _, record in found)
-                point = {"method": method, "workers": workers, "executor": executor}
-                point |= {"merge_s": merged_s[executor], "units": len(found[0][1]["timings"]["units"])}
-                points.append({**point, **summary([run for run, _ in found])})
-                print(" ".join(str(value) for value in point.values()), points[-1]["least_s"], flush=True)
-            added_s = merged_s["ray"] - merged_s["local"]
-            points[-1]["added_ms_a_unit"] = round(1e3 * added_s / points[-1]["units"], 1)
-    return {"machine": machine(), "shape": shape, "experts": 8, "memory": "2GiB", "points": points}
+                names = models(REFERENCE, 8)
+                found = [tried(method, names, workers, "2GiB", executor) for _ in range(repeat)]
+                merge_s: float = min(record["timings"]["seconds"] for _, record in found)
+                units = len(found[0][1]["timings"]["units"])
+                point: dict[str, Any] = {"method": method, "workers": workers, "executor": executor}
+                point |= {"units": units, "merge_s": merge_s, **summary([run for run, _ in found])}
+                if executor == "ray":
+                    del point["cpu_s"]
+                points.append(point)
+                print(method, workers, executor, units, "units", merge_s, point["least_s"], flush=True)
+    added_ms = unit_ms(RayExecutor(workers=2), UNITS) - unit_ms(LocalExecutor(2), UNITS)
+    print(f"a unit of nothing takes {added_ms:.2f} ms longer on Ray")
+    result = {"machine": machine(), "shape": REFERENCE, "experts": 8, "memory": "2GiB", "points": points}
+    return {**result, "added_ms_a_unit": round(added_ms, 3), "units_of_nothing": UNITS}
+
+
+def nothing(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A unit's work that is none."""
+    return {}
+
+
+def unit_ms(executor: LocalExecutor | RayExecutor, count: int) -> float:
+    """Milliseconds a unit of nothing takes among many, workers having run some before."""
+    with executor:
+        for round_ in ("warm", "timed"):
+            began = time.perf_counter()
+            units = [Unit(f"{round_}-{number}", nothing, {}) for number in range(count)]
+            assert all(outcome.fault is None for outcome in executor.run(units))
+        return 1e3 * (time.perf_counter() - began) / count
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
@@ -129,7 +156,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
     from pipeline.colours import OKABE_ITO
 
-    figure, panels = pyplot.subplots(2, 3, figsize=(10, 5.5), sharex="col")
+    figure, panels = pyplot.subplots(2, 3, figsize=(10, 5.5), sharex="col", layout="constrained")
     labels = {"experts": "experts", "parameters": "parameters, times the smallest", "workers": "workers"}
     for column, (axis, label) in enumerate(labels.items()):
         for number, method in enumerate(METHODS):
@@ -144,8 +171,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
             panel.grid(alpha=0.3)
     panels[0, 0].set_ylabel("seconds")
     panels[1, 0].set_ylabel("peak MiB")
-    panels[0, 0].legend(frameon=False)
-    figure.tight_layout()
+    entries = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside upper center", ncols=len(METHODS), frameon=False)
     figure.savefig(path)
 
 

@@ -60,7 +60,7 @@ def _write_model(directory: Path, number: int, scale: float) -> None:
             held = 0
         shards[-1][name] = tensor
         held += tensor.nbytes
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for index, shard in enumerate(shards, 1):
         file = f"model-{index:05d}-of-{len(shards):05d}.safetensors"
         save_file(shard, directory / file, metadata={"format": "pt"})

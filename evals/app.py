@@ -83,14 +83,15 @@ def _hush_lost_locks() -> None:
 def run() -> None:
     """`main` as a process of its own, which ends when its work has.
 
-    Once threads have ended and everybody's exit functions have run (the first registered runs last), all that
-    is left is to take a few hundred modules apart: 0.2 s for what numba loads.
+    Once threads have ended and the exit functions registered since have run (the first one, ours, runs last),
+    all that is left is to take a few hundred modules apart: 0.2 s for what numba loads.
     """
     code: object = 1  # of an error that nobody turned into one
 
     def leave() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
         if isinstance(code, int):
             os._exit(code)
 

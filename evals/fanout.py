@@ -8,6 +8,7 @@ It never imports lm_eval or ray.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Evaluation:
 
 def evaluate(
     pairs: Sequence[tuple[Model, Task]],
-    executor: Callable[[], Executor],
+    executor: Callable[[], AbstractContextManager[Executor]],
     out_dir: Path,
     setting: Setting,
     *,

@@ -82,10 +82,13 @@ assert not heavy, heavy
 
 
 def test_a_process_ends_with_its_code_once_all_is_said_and_done() -> None:
-    """Leaving early loses nothing: threads end, exit functions run, output is written, the code stays."""
+    """Threads end, exit functions run, output is written, the code stays; modules are not taken apart."""
     done = python("""
 import atexit, sys, threading, time
 from evals import app
+class Kept:
+    def __del__(self): print("taken apart")
+kept = Kept()
 def main():
     atexit.register(sys.stdout.write, "goodbye")
     threading.Thread(target=lambda: (time.sleep(0.2), sys.stdout.write("thread "))).start()
