@@ -104,5 +104,5 @@ class _Handler(Handler):
             self.send_header(key, value)
         self.end_headers()
         if self.command != "HEAD":
+            self.served.sent_bytes[name] += len(body)  # before a client can have it and look here
             self.wfile.write(body)
-            self.served.sent_bytes[name] += len(body)
