@@ -60,7 +60,15 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield sizes
 
 
-@pytest.mark.parametrize(("memory_bytes", "workers"), [(LOOSE, 1), (LOOSE, 3), (TIGHT, 1), (TIGHT, 2)])
+@pytest.mark.parametrize(
+    ("memory_bytes", "workers"),
+    [
+        (LOOSE, 3),
+        (TIGHT, 2),
+        pytest.param(LOOSE, 1, marks=pytest.mark.slow),
+        pytest.param(TIGHT, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_together_is_alone(configs: list[Path], tmp_path: Path, memory_bytes: int, workers: int) -> None:
     """Side by side, held whole or in pieces, each merge has the bytes of a run of its own, and verifies."""
     outs = [tmp_path / f"{path.stem}-together" for path in configs]
@@ -116,11 +124,11 @@ def test_models_of_other_shapes_share_a_run(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("point", "call"),
     [
-        ("pipeline.staging:create_sized", 3),
         ("cluster.ledger:Ledger.append", 9),
         ("pipeline.work.writing:write_from", 11),
         ("pipeline.underway:publish", 2),
-        ("pipeline.underway:Staging.discard", 1),
+        pytest.param("pipeline.staging:create_sized", 3, marks=pytest.mark.slow),
+        pytest.param("pipeline.underway:Staging.discard", 1, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_is_continued(point: str, call: int, configs: list[Path], tmp_path: Path) -> None:
