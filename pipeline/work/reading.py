@@ -42,7 +42,7 @@ class Request:
     @property
     def held_bytes(self) -> int:
         """Buffer bytes the load occupies, in whole lines; the lines it may skip come on top."""
-        return sum(-(-size // LINE_BYTES) * LINE_BYTES for size in self.sizes)
+        return sum(_whole_lines(size) for size in self.sizes)
 
     @property
     def skipped_bytes(self) -> int:
@@ -139,5 +139,9 @@ def _fill(request: Request, files: OpenFiles, buffer: Bytes, at_the_back: bool, 
             if forgets:
                 forget(files.reading(source.file), offset, size)
         raw.append(view)
-        at += -(-size // LINE_BYTES) * LINE_BYTES
+        at += _whole_lines(size)
     return Load(request, tuple(raw))
+
+
+def _whole_lines(size_bytes: int) -> int:
+    return -(-size_bytes // LINE_BYTES) * LINE_BYTES

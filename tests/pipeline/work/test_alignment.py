@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.checkpoint.buffers import LINE_BYTES, PAGE_BYTES, page_buffer, skip_bytes
+from pipeline.checkpoint.buffers import LINE_BYTES, PAGE_BYTES, skip_bytes
 from pipeline.plan.plan import Piece, Source, TensorPlan
 from pipeline.values import DTYPES, TensorSpec
 from pipeline.work.lanes import CpuLane
 from pipeline.work.orders import Clock, PieceOrder
-from pipeline.work.reading import Arena, Bytes, Load, Request, load_all, requests
+from pipeline.work.reading import Arena, Bytes, load_all, requests
 from pipeline.work.writing import Output
 
 
@@ -31,9 +31,8 @@ def test_a_line_mends_every_slow_copy() -> None:
             assert not is_slow(to + moved, source) and not is_slow(to, source + moved)
 
 
-def test_buffers_begin_where_machines_like_it() -> None:
-    """Files are read into a buffer that begins with a page, loops work on one that begins with a line."""
-    assert np.frombuffer(page_buffer(10), np.uint8).ctypes.data % PAGE_BYTES == 0
+def test_lanes_buffers_begin_with_a_cache_line() -> None:
+    """Loops work on memory that begins with one, whatever its size."""
     for size_bytes in (1, 1000, 10**7):
         held = CpuLane().allocate(size_bytes)
         assert held.ctypes.data % LINE_BYTES == 0 and held.size == size_bytes
@@ -63,15 +62,10 @@ def test_no_input_is_read_and_no_output_written_slowly(
     lane = CpuLane()
     with Output(lane, Clock(), [None, None]) as output:
         for load in load_all(list(requests([order], 64)), Arena(lane.allocate), 10**6):
-            assert not any(is_slow(raw.ctypes.data, _offset(load, begins)) for raw in load.raw)
+            assert not any(is_slow(raw.ctypes.data, begins + load.request.start) for raw in load.raw)
             output.copy(load, str(tmp_path), _Unread())
     assert written and not any(is_slow(offset, source) for offset, source in written)
     assert out.read_bytes()[begins:] == content[begins:]
-
-
-def _offset(load: Load, begins: int) -> int:
-    request: Request = load.request
-    return begins + request.start
 
 
 class _Unread:
