@@ -6,7 +6,7 @@
 For each method, in turn and repeated: `cat` of the inputs, `dd` of as many bytes as the output has (flushed),
 our merge, and mergekit's (once: it takes minutes). Quoted are least and middle times; ratios are of the least
 ones. The page cache is warm for all. Prints a table and writes `benchmarks/results/merge.json` with machine,
-versions and commands.
+versions and commands; rows of other methods stay there if they are of the same machine and versions.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import CACHE, Run, machine, save, summary, timed
+from benchmarks.measure import CACHE, RESULTS, Run, machine, save, summary, timed
 from benchmarks.work import make_work
 
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -79,6 +80,7 @@ def compare(method: str, arguments: argparse.Namespace, directories: list[Path])
         runs.append(timed(ours))
     found: dict[str, Any] = {
         "method": method,
+        "measured_on": date.today().isoformat(),
         "plain_s": round(min(baseline), 2),
         "planned_s": planned["estimated_s"],
         "ours": summary(runs),
@@ -104,6 +106,14 @@ def show(found: dict[str, Any]) -> None:
     )
 
 
+def measured_before(name: str, conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Method -> its row in the results so far, where they are of this machine, versions and memory."""
+    path = RESULTS / f"{name}.json"
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    same = all(earlier.get(key) == value for key, value in conditions.items())
+    return {row["method"]: row for row in earlier["methods"]} if same else {}
+
+
 def main() -> None:
     """Run the comparison and write the results."""
     parser = argparse.ArgumentParser(
@@ -117,11 +127,13 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     directories = make_work(arguments.models / f"work-{arguments.scale:g}", scale=arguments.scale)
-    result: dict[str, Any] = {"machine": machine(), "memory": arguments.memory, "methods": []}
+    name = "merge" if arguments.scale == 1 else f"merge-{arguments.scale:g}"
+    conditions = {"machine": machine(), "memory": arguments.memory}
+    rows = measured_before(name, conditions)
     for method in arguments.methods.split(","):
-        result["methods"].append(compare(method, arguments, directories))
-        show(result["methods"][-1])
-        save("merge" if arguments.scale == 1 else f"merge-{arguments.scale:g}", result)
+        rows[method] = compare(method, arguments, directories)
+        show(rows[method])
+        save(name, {**conditions, "methods": [rows[each] for each in PARAMETERS if each in rows]})
 
 
 if __name__ == "__main__":

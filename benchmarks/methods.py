@@ -1,7 +1,7 @@
 """Nanoseconds per merged element of every method's arithmetic alone: one thread, no files.
 
-    python -m benchmarks.methods [--form fused|plain] [--experts 8] [--block 262144] [--blocks 8]
-    [--only ties] [--passes 3] [--stored bfloat16]
+    python -m benchmarks.methods [--form fused|plain] [--experts 8] [--block 65536] [--blocks 8]
+    [--only ties] [--passes 30] [--stored bfloat16]
 
 Two forms: compiled loops over the stored bytes, and plain torch over fp32 copies of them (whose making is not
 timed).
@@ -9,7 +9,8 @@ timed).
 Times are CPU time of this thread, each stage the best of some passes over a tensor of `blocks` blocks; rounds
 are settled over the whole tensor, as in a merge. Inputs are drawn around a base with standard deviation 0.02
 (deltas 0.001), rounded to the stored type, and given in fp32: experts stored in bfloat16 have many equal
-magnitudes, so trimming needs its scan. Prints one line a case: every round's time, apply's, and the sum.
+magnitudes, so trimming needs its scan. Prints one line a case: every round's time, apply's, and the sum; with
+all cases writes `benchmarks/results/methods-FORM.json`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.measure import machine, save
 from cluster.fold import fold
 from pipeline.kernels.contract import Block
 from pipeline.kernels.fused.block import FusedBlock, Stored
@@ -51,11 +53,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--experts", type=int, default=8)
-    parser.add_argument("--block", type=int, default=1 << 18, help="elements of one block")
+    parser.add_argument("--block", type=int, default=1 << 16, help="elements of one block")
     parser.add_argument("--blocks", type=int, default=8)
     parser.add_argument("--only", default="", help="methods whose name begins so")
     parser.add_argument("--stored", default="bfloat16", help="type the inputs were stored in")
-    parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--passes", type=int, default=30)
     parser.add_argument("--form", choices=["fused", "plain"], default="fused")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -65,11 +67,15 @@ def main() -> None:
         f"{args.experts} experts stored as {args.stored}, {args.blocks} blocks of {args.block}, {args.form}"
     )
     blocks = make_blocks(args.experts, args.block, args.blocks, args.stored, args.form)
+    cases = []
     for name, chosen in CASES:
         if name.startswith(args.only):
             times = best(partial(run, load_method(name), chosen, blocks), args.passes)
             stages = "  ".join(f"{stage} {ns:.1f}" for stage, ns in times.items())
             print(f"{name:<16}{chosen!s:<75}{sum(times.values()):7.1f}   {stages}", flush=True)
+            cases.append({"method": name, "knobs": chosen, "ns": times})
+    if not args.only:
+        save(f"methods-{args.form}", {"machine": machine(), **vars(args), "cases": cases})
 
 
 def make_blocks(experts: int, size: int, count: int, stored: str, form: str) -> list[Block]:

@@ -26,9 +26,13 @@ from benchmarks.merge import write_config
 from cluster.contract import Unit
 from cluster.local import LocalExecutor
 from cluster.on_ray import RayExecutor
+from pipeline import load_config, plan_merge
 from pipeline.checkpoint.synthetic import SHAPES
+from pipeline.plan.build import discarding
+from pipeline.plan.estimate import limits_for
 
 UNITS = 500
+LARGE_MEMORY = "2GiB"
 METHODS = ("linear", "task_arithmetic", "ties", "dare_ties")
 SMALL = {"hidden": 1024, "mlp": 2816, "layers": 8, "kv": 256, "vocab": 1000}
 LARGE, REFERENCE = asdict(SHAPES["64b"]), asdict(SHAPES["600m"])
@@ -63,10 +67,10 @@ def tried(
 
 def growth(repeat: int) -> dict[str, Any]:
     """Time and memory of each method as one thing grows and the others stay."""
-    four = {**SMALL, "layers": 4 * SMALL["layers"]}
-    settings = [("experts", count, four, count, 2) for count in (2, 4, 8, 16)]
-    settings += [("parameters", by, {**SMALL, "layers": 8 * by}, 8, 2) for by in (1, 2, 4, 8)]
-    settings += [("workers", count, four, 8, count) for count in (1, 2)]
+    sizes = {by: {**SMALL, "layers": by * SMALL["layers"]} for by in (1, 2, 4, 8)}
+    settings = [("experts", count, sizes[4], count, 2) for count in (2, 4, 8, 16)]
+    settings += [("parameters", by, shape, 8, 2) for by, shape in sizes.items()]
+    settings += [("workers", count, sizes[8], 8, count) for count in (1, 2)]
     points = []
     for axis, value, shape, experts, workers in settings:
         for method in METHODS:
@@ -79,32 +83,47 @@ def growth(repeat: int) -> dict[str, Any]:
 
 def large(slice_: int) -> dict[str, Any]:
     """TIES and task arithmetic of eight experts of 64B parameters, or of one `slice_`-th of their layers and
-    rows.
+    vocabulary (at 50 that is one layer of 82: an eightieth of the parameters).
     """
     layers, vocab = max(1, LARGE["layers"] // slice_), LARGE["vocab"] // slice_
     shape = {**LARGE, "layers": layers, "vocab": vocab}
     found = []
     for method in ("task_arithmetic", "ties"):
-        run, record = tried(method, models(shape, 8), 2, "8GiB")
+        names = models(shape, 8)
+        planned = planned_s(method, names)
+        run, record = tried(method, names, 2, LARGE_MEMORY)
         units = record["timings"]["units"]
         read = sum(unit["read_bytes"] for unit in units)
         write = sum(unit["write_bytes"] for unit in units if "write_bytes" in unit)
-        point = {"method": method, "wall_s": run.wall_s, "cpu_s": run.cpu_s, "peak_bytes": run.peak_bytes}
+        point = {
+            "method": method,
+            "planned_s": planned,
+            "wall_s": run.wall_s,
+            "cpu_s": run.cpu_s,
+            "peak_bytes": run.peak_bytes,
+        }
         point |= {"read_bytes": read, "merged_bytes": write, "digest": record["weights_digest"]}
         found.append(point)
         print(
             f"{method:16} {write / 2e9:.2f}B parameters, {read / 1e12:.3f} TB read, {run.wall_s:.1f} s, "
-            f"{read / run.wall_s / 1e9:.2f} GB/s, {run.peak_bytes / 2**30:.2f} GiB",
+            f"{read / run.wall_s / 1e9:.2f} GB/s, {run.peak_bytes / 2**30:.2f} GiB, plan {planned:.0f} s",
             flush=True,
         )
     return {
         "machine": machine(),
         "shape": shape,
         "experts": 8,
-        "memory": "8GiB",
+        "memory": LARGE_MEMORY,
         "workers": 2,
         "merges": found,
     }
+
+
+def planned_s(method: str, names: list[str]) -> float:
+    """What the plan of such a trial says that it takes."""
+    config = load_config(write_config(CACHE / "scale.json", method, names))
+    limits = limits_for(LARGE_MEMORY, 2, processes=False, cluster=None)
+    return round(discarding(plan_merge(config, limits=limits)).cost.seconds, 1)
 
 
 def on_ray(repeat: int) -> dict[str, Any]:

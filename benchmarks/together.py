@@ -3,9 +3,10 @@
     python -m benchmarks.together [--repeat 2] [--memory 1GiB] [--models DIR] [--discard]
 
 The reference work (base and eight experts of 615M parameters, bfloat16): linear, task arithmetic, TIES and
-DARE-TIES as four documents of one file, and as four commands, in turn. The page cache is warm for both. With
+DARE-TIES as four documents of one file, and as four commands, in turn. Inputs lie in the page cache for both,
+and so do four outputs at the end, so that both need as much memory that may be new to the machine. With
 `--discard` no weights are written, so that only reading, arithmetic and start-up count. Prints both and
-writes `benchmarks/results/together.json`.
+writes `benchmarks/results/together.json`, or `together-discard.json`.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         together.append(timed(command(several, out, arguments.memory, arguments.discard)))
         shutil.rmtree(out)
         apart.append([])
+        out.mkdir()
         for config in configs:
-            apart[-1].append(timed(command(config, out, arguments.memory, arguments.discard)))
-            shutil.rmtree(out)
+            apart[-1].append(timed(command(config, out / config.stem, arguments.memory, arguments.discard)))
+        shutil.rmtree(out)
     one_by_one = [
         Run(
             round(sum(run.wall_s for run in runs), 2),
@@ -78,14 +80,15 @@ def main() -> None:
     parser.add_argument("--memory", default="1GiB")
     parser.add_argument("--models", type=Path, default=CACHE, help="where the input models lie or are made")
     parser.add_argument("--discard", action="store_true", help="write no weights")
-    found = measure(parser.parse_args())
+    arguments = parser.parse_args()
+    found = measure(arguments)
     for name in ("together", "one_by_one"):
         run = found[name]
         print(
             f"{name:12} {run['least_s']:7.2f} s, {run['cpu_s']:7.2f} CPU-s, "
             f"{run['peak_bytes'] / 2**30:.2f} GiB"
         )
-    save("together", found)
+    save("together-discard" if arguments.discard else "together", found)
 
 
 if __name__ == "__main__":

@@ -36,11 +36,16 @@ def fold(*parts: PartialLike) -> Partial:
     first, *others = parts
     total = {key: _checked(key, array).copy() for key, array in first.items()}
     for part in others:
-        if part.keys() != total.keys():
-            raise ValueError(f"partials differ in their keys: {sorted(total)} and {sorted(part)}")
-        for key, array in part.items():
-            _add(key, total[key], _checked(key, array))
+        fold_into(total, part)
     return total
+
+
+def fold_into(total: Partial, part: PartialLike) -> None:
+    """Add a partial to a sum in place. Raises what `fold` raises; the sum is of no use then."""
+    if part.keys() != total.keys():
+        raise ValueError(f"partials differ in their keys: {sorted(total)} and {sorted(part)}")
+    for key, array in part.items():
+        _add(key, total[key], _checked(key, array))
 
 
 def exclusive_scan(parts: Sequence[PartialLike]) -> list[Partial]:

@@ -50,7 +50,7 @@ def merge(config: str, out: str, dry_run: bool, **options: Any) -> None:
     and digested, no weights are written, and DIR holds the record; models may be synthetic:64b/base,
     synthetic:64b/expert0 and so on.
     """
-    from pipeline.machine import cores
+    from pipeline.machine import local_share
     from pipeline.output import check_outputs, destination, places_in
     from pipeline.plan.build import discarding
     from pipeline.run import run_merges
@@ -71,8 +71,12 @@ def merge(config: str, out: str, dry_run: bool, **options: Any) -> None:
             f"{out}: {'this merge is' if len(plans) == 1 else 'these merges are'} done already; nothing to do"
         )
     else:
-        here = options["workers"] or (1 if plans[0].device == "cuda" else cores())
-        chosen = start_executor(options["executor"], options["address"], options["workers"], here=here)
+        chosen = start_executor(
+            options["executor"],
+            options["address"],
+            options["workers"],
+            here=local_share(plans[0].device)["here"],
+        )
         with chosen as executor:
             manifests = run_merges(
                 plans, places, executor, fresh=options["fresh"], show_progress=options["progress"]
@@ -108,8 +112,10 @@ def _merged(plan: MergePlan, out: str, manifest: Manifest, *, together: int) -> 
     "--cluster",
     "cluster_text",
     metavar="SPEC",
-    help="Estimate for a described cluster: nodes=8,gpus=8,cpus=64,disk=5GBps.",
+    help="Estimate for a described cluster, one worker a GPU, or a CPU where it has none; one disk for all: "
+    "nodes=8,gpus=8,disk=5GBps,memory=256GiB (of a node).",
 )
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="As merge would be told.")
 @click.option("--memory", metavar="SIZE", help=_MEMORY_HELP)
 @click.option("--shard-size", metavar="SIZE", default="5GB", show_default=True, help="Largest output file.")
 @device_option("Where the arithmetic would run.")
@@ -189,19 +195,22 @@ def _plan(
     """Load and plan. Notes and warnings go to stderr, each once."""
     from pipeline.config.load import load_configs
     from pipeline.kernels import has_fused
-    from pipeline.machine import choose_device, parse_bytes
+    from pipeline.machine import choose_device_at, parse_bytes
     from pipeline.plan.build import plan_merges
     from pipeline.plan.estimate import limits_for
 
+    processes = uses_ray(executor, address)
+    configs = load_configs(config)
+    device = choose_device_at(device, address or cluster, say)
     found = plan_merges(
-        load_configs(config),
-        device=choose_device(device),
-        limits=limits_for(memory, workers, processes=uses_ray(executor, address), cluster=cluster),
+        configs,
+        device=device,
+        limits=limits_for(memory, workers, device=device, processes=processes, cluster=cluster),
         shard_size_bytes=parse_bytes(shard_size),
     )
-    slow = "numba is not installed: merging in plain torch, several times slower"
+    slow = "numba cannot be loaded here: merging in plain torch, several times slower"
     notes = [note for plan in found for note in plan.notes]
-    for note in dict.fromkeys((*notes, *(() if has_fused() else (slow,)))):
+    for note in dict.fromkeys((*notes, *(() if device != "cpu" or has_fused() else (slow,)))):
         say(f"note: {note}")
     return found
 

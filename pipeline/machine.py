@@ -99,7 +99,7 @@ def choose_device_at(
         return choose_device(wanted)
     chosen = wanted if wanted == "cuda" else choose_device(wanted)
     if (wanted, chosen) == ("auto", "cpu"):
-        report(f"models run on CPUs: this machine has no GPU; {otherwise}")
+        report(f"the work runs on CPUs: this machine has no GPU; {otherwise}")
     return chosen
 
 

@@ -7,11 +7,11 @@ The driver's side of measure -> fold -> settle: it adds integers and never sees 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.fold import exclusive_scan, fold, unpack
+from cluster.fold import exclusive_scan, fold, fold_into, unpack
 from pipeline.checkpoint.files import digest_bytes
 from pipeline.methods import load_method
 from pipeline.methods.contract import Partial, Round, Scope, Totals
@@ -38,21 +38,26 @@ class Settled:
 
 @dataclass
 class _Measured:
-    """What one round has measured of one group: the sum of all partials, and a scan's own by piece."""
+    """What one round has measured of one group so far: the sum of all partials, a scan's own by piece, and
+    how many units have yet to answer.
+    """
 
+    missing: int = 0
     folded: Partial = field(default_factory=dict)
     by_piece: dict[str, Partial] = field(default_factory=dict)
 
-    def take(self, partials: Mapping[str, Partial], scan: bool) -> None:
-        """Add one unit's partials; only sums are held, unless each piece's own will be asked for."""
-        for key, partial in partials.items():
-            self.folded = fold(self.folded, partial) if self.folded else partial
-            if scan:
-                self.by_piece[key] = partial
+    def take(self, key: str, partial: Partial, scan: bool) -> None:
+        """Add one partial; only sums are held, unless each piece's own will be asked for."""
+        if scan:
+            self.by_piece[key] = partial
+        if self.folded:
+            fold_into(self.folded, partial)
+        else:
+            self.folded = fold(partial)
 
 
 class Measuring:
-    """The rounds of one merge: ask, take every answer, close, until there is nothing to ask.
+    """The rounds of one merge: ask, take every answer, until there is nothing to ask.
 
     `todo` holds what must be run for the rounds that are open: (unit, the merge's order in it). Results that
     an earlier run left in the work directory are read, not asked for again.
@@ -72,52 +77,63 @@ class Measuring:
 
     def ask(self) -> bool:
         """Open the next round of every group that has one; whether there is any."""
-        self._asking = {
+        asking = {
             number: round_
             for number, known in self.settled.items()
             if (round_ := self._method.next_round(self.plan.groups[number].knobs, known.totals)) is not None
         }
-        self._measured, self.todo = {}, []
-        for number, round_ in self._asking.items():
+        self._asking, self.todo = asking, []
+        for number, round_ in asking.items():
             recalled = self._recall(number, round_)
-            self._measured[number] = recalled or _Measured()
+            measured = self._measured[number] = recalled or _Measured()
             if recalled is None:
                 self._look_up(number, round_)
-        return bool(self._asking)
+            if not measured.missing:
+                self._settle(number)
+        return bool(asking)
 
     def take(self, unit: UnitPlan, value: Mapping[str, Any]) -> None:
-        """The result of one order of `todo`: kept for a resume, and added to its group's sum."""
+        """The result of one order of `todo`: kept for a resume, and added to its group's sum. With a group's
+        last one what it knows moves on, so that tables are held for the groups under way, not for all.
+        """
         assert unit.group is not None
         round_, totals = self._asking[unit.group], self.settled[unit.group].totals
         text = {key: b64encode(data).decode() for key, data in value["partials"].items()}
         self.staging.save_partials(_order_id(unit, round_, totals), {**value, "partials": text})
-        partials = {key: unpack(data) for key, data in value["partials"].items()}
-        self._measured[unit.group].take(partials, round_.scan)
+        measured = self._measured[unit.group]
+        for key, data in value["partials"].items():
+            measured.take(key, unpack(data), round_.scan)
+        measured.missing -= 1
+        if not measured.missing:
+            self._settle(unit.group)
 
-    def close(self) -> None:
-        """Every result is in: what the groups know moves on."""
-        for number, round_ in self._asking.items():
-            known, group, measured = self.settled[number], self.plan.groups[number], self._measured[number]
-            known.kept = (round_, known.totals) if round_.keep else known.kept
-            if round_.scan:
-                _note_sums(self.plan, group, known, measured)
-                known.scans = (*known.scans, round_)
-            scope = Scope(group.numel)
-            known.totals = self._method.settle(round_, measured.folded, group.knobs, known.totals, scope)
+    def _settle(self, number: int) -> None:
+        """Every result of a group's round is in: what the group knows moves on."""
+        round_, measured = self._asking[number], self._measured.pop(number)
+        known, group = self.settled[number], self.plan.groups[number]
+        known.kept = (round_, known.totals) if round_.keep else known.kept
+        if round_.scan:
+            _note_sums(self.plan, group, known, measured)
+            known.scans = (*known.scans, round_)
+        scope = Scope(group.numel)
+        known.totals = self._method.settle(round_, measured.folded, group.knobs, known.totals, scope)
 
     def _look_up(self, number: int, round_: Round) -> None:
         """Take what an earlier run left of a round, and note the rest as to be done."""
+        measured = self._measured[number]
         for unit in self._units[number]:
             held = self.staging.load_partials(_order_id(unit, round_, self.settled[number].totals))
             if held is None:
+                measured.missing += 1
                 self.todo.append(
                     (unit, merge_order(self.plan, self.staging, unit, self.settled[number], round_))
                 )
-            else:
-                self._measured[number].take(_unpacked(held), round_.scan)
+                continue
+            for key, partial in _unpacked(held):
+                measured.take(key, partial, round_.scan)
 
     def _recall(self, number: int, round_: Round) -> _Measured | None:
-        """A round of one group read off the partials that an earlier one left, one unit's at a time; None
+        """A round of one group read off the partials that an earlier one left, one piece's at a time; None
         where they do not tell.
         """
         known = self.settled[number]
@@ -127,11 +143,11 @@ class Measuring:
         for unit in self._units[number]:
             held = self.staging.load_partials(_order_id(unit, *known.kept))
             assert held is not None, "a round's partials stay until the merge is published"
-            for key, kept in _unpacked(held).items():
+            for key, kept in _unpacked(held):
                 partial = self._method.recall(round_, kept, self.plan.groups[number].knobs, known.totals)
                 if partial is None:
                     return None
-                measured.take({key: partial}, round_.scan)
+                measured.take(key, partial, round_.scan)
         return measured
 
 
@@ -153,9 +169,10 @@ def merge_order(
     )
 
 
-def _unpacked(held: Mapping[str, Any]) -> dict[str, Partial]:
-    """The partials of a measuring unit's result as the work directory holds it."""
-    return {key: unpack(b64decode(data)) for key, data in held["partials"].items()}
+def _unpacked(held: Mapping[str, Any]) -> Iterator[tuple[str, Partial]]:
+    """The partials of a measuring unit's result as the work directory holds it, unpacked one at a time."""
+    for key, data in held["partials"].items():
+        yield key, unpack(b64decode(data))
 
 
 def _order_id(unit: UnitPlan, round_: Round, totals: Totals) -> str:

@@ -145,8 +145,6 @@ class _Run:
                     todo.setdefault(key, []).append(_Part(number, unit, order))
             for _, part, result in self._work(todo, f"measuring {'/'.join(sorted(names))}"):
                 rounds[part.number].take(part.unit, result)
-            for each in rounds:
-                each.close()
 
     def merge(self) -> None:
         """Run every merging unit whose receipt and bytes do not agree yet."""

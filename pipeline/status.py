@@ -66,7 +66,7 @@ def describe(status: dict[str, Any]) -> str:
         share = status["units_done"] / max(1, status["units"])
         lines += [
             f"  {status['method']}, {status['units_done']} of {status['units']} units ({share:.0%}), "
-            f"{status['written_bytes'] / 1e9:.2f} of {status['write_bytes'] / 1e9:.2f} GB written",
+            f"{status['written_bytes'] / 1e9:.2f} of {status['write_bytes'] / 1e9:.2f} GB merged",
         ]
         if status["state"] == "interrupted":
             lines.append("  the same `mergescale merge` command continues it")

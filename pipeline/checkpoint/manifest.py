@@ -131,6 +131,14 @@ def write_manifest(directory: Path, manifest: Manifest, name: str = MANIFEST_NAM
 def read_manifest(directory: Path, name: str = MANIFEST_NAME) -> Manifest:
     """The manifest of a merged model. Raises CheckpointError if there is none or a field is wrong."""
     path = directory / name
+    if not path.exists() and (directory / DISCARDED_NAME).exists():
+        raise CheckpointError(
+            "this was a trial merge: its weights were digested and dropped",
+            where=str(directory),
+            expected=name,
+            found=DISCARDED_NAME,
+            hint="merge into a directory, without discard:, to have weights",
+        )
     if not path.exists():
         raise CheckpointError(
             "this is not the output of a merge",

@@ -29,7 +29,7 @@ from pipeline.values import DTYPES, ModelRef, TensorSpec
 PREFIX = "synthetic:"
 #: Elements of a pool: 8 MiB, and prime, so that no two tensors begin at the same place of it.
 POOL = 4_194_301
-_NAME = re.compile(r"synthetic:([^/@]+)/(base|expert(\d+))")
+_NAME = re.compile(r"synthetic:([^/@]+)/(base|expert(\d{1,9}))")
 _BASE_SD, _DELTA_SD = 0.02, 1e-3
 _BF16 = DTYPES["BF16"]
 _making = Lock()

@@ -124,6 +124,11 @@ def no_recall(round_: Round, kept: Partial, knobs: Knobs, totals: Totals) -> Par
     return None
 
 
+def no_passes(knobs: Knobs) -> int:
+    """`passes` of a method without rounds."""
+    return 0
+
+
 def no_check(knobs: Knobs, tensor: str) -> None:
     """`check` of a method whose knobs are right whenever each of them is."""
 
@@ -146,6 +151,8 @@ class Method:
     apply(block, knobs, totals, before)                the merged elements, in the block's own form
     check(knobs, tensor)                               raises ConfigError for knobs that are wrong together
     scope(knobs)                                       what totals are about: each "tensor" or the "model"
+    passes(knobs)                                      how many rounds look at every element where guesses
+                                                       hold: for the plan's estimate
     `totals` starts as {} and `before` is {} until a `scan` round has run; it then holds, per array of that
     round, the sum over the blocks that precede this one (in the tensor; in the model's tensor order under
     model scope); an array that is not there is zero.
@@ -162,6 +169,7 @@ class Method:
     recall: Callable[[Round, Partial, Knobs, Totals], Partial | None] = no_recall
     settle: Callable[[Round, Partial, Knobs, Totals, Scope], Totals] = no_settle
     scope: Callable[[Knobs], Literal["tensor", "model"]] = tensor_scope
+    passes: Callable[[Knobs], int] = no_passes
     check: Callable[[Knobs, str], None] = no_check
     notes: tuple[str, ...] = field(default=())
 

@@ -19,7 +19,7 @@ from pipeline.methods.parts import rescaling, selection, signs, sparse, switches
 
 def next_round_linear(knobs: Knobs, totals: Totals) -> Round | None:
     """Norms, then the trim's thresholds; only what the knobs ask for."""
-    if knobs["rescale"] in (True, "l1") and selection.slots(knobs["density"]) and "norms" not in totals:
+    if _needs_norms(knobs) and "norms" not in totals:
         return rescaling.NORMS
     return selection.next_round(_trim_density(knobs), totals.get("trim"))
 
@@ -27,6 +27,16 @@ def next_round_linear(knobs: Knobs, totals: Totals) -> Round | None:
 def next_round_ties(knobs: Knobs, totals: Totals) -> Round | None:
     """The same, then the majority sign."""
     return next_round_linear(knobs, totals) or signs.next_round(knobs, totals)
+
+
+def passes_linear(knobs: Knobs) -> int:
+    """Norms and counting near the thresholds; only what the knobs ask for."""
+    return _needs_norms(knobs) + selection.passes(_trim_density(knobs))
+
+
+def passes_ties(knobs: Knobs) -> int:
+    """The same, and the majority sign."""
+    return passes_linear(knobs) + signs.passes(knobs)
 
 
 def measure(
@@ -57,6 +67,10 @@ def apply_linear(block: Block, knobs: Knobs, totals: Totals, before: Partial) ->
 def apply_ties(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Any:
     """base + lambda * elected sum of the sparse deltas."""
     return sparse.elected_mean(block, knobs, _losses(block, knobs, totals, before), totals)
+
+
+def _needs_norms(knobs: Knobs) -> bool:
+    return bool(knobs["rescale"] in (True, "l1") and selection.slots(knobs["density"]))
 
 
 def _trim_density(knobs: Knobs) -> list[float]:
@@ -141,6 +155,7 @@ LINEAR = Method(
     recall=sparse.recall,
     settle=settle,
     scope=switches.scope,
+    passes=passes_linear,
     notes=_NOTES,
 )
 
@@ -156,5 +171,6 @@ TIES = Method(
     recall=sparse.recall,
     settle=settle,
     scope=switches.scope,
+    passes=passes_ties,
     notes=_NOTES,
 )

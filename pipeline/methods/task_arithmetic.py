@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.kernels.contract import Block, Losses
-from pipeline.methods.contract import Knob, Knobs, Method, Partial, Totals, Traits
+from pipeline.methods.contract import Knobs, Method, Partial, Totals, Traits
 from pipeline.methods.parts import switches, weighing
 
 
@@ -22,11 +22,9 @@ METHOD = Method(
     source="Ilharco et al., Editing Models with Task Arithmetic, arXiv 2212.04089",
     traits=Traits(base="required", cost_ns=0.5),
     knobs=(
-        Knob("weight", "float", "factor of each expert's delta", scope="model", paper=1.0),
-        Knob("normalize", "bool", "divide the sum by the sum of the weights", default=False),
-        Knob(
-            "lambda", "float", "factor of the whole sum; 1/E makes it plain averaging", default=1.0, paper=0.4
-        ),
+        switches.weight(),
+        switches.normalize(default=False),
+        switches.factor("factor of the whole sum; 1/E makes it plain averaging", paper=0.4),
     ),
     apply=apply,
     notes=(

@@ -19,9 +19,14 @@ def next_round(knobs: Knobs, totals: Totals) -> Round | None:
     trimming = selection.next_round(knobs["density"], totals.get("trim"))
     if trimming is not None:
         return trimming
-    if knobs["rescale"] and selection.slots(knobs["density"]) and "norms" not in totals:
+    if _needs_norms(knobs) and "norms" not in totals:
         return rescaling.NORMS
     return signs.next_round(knobs, totals)
+
+
+def passes(knobs: Knobs) -> int:
+    """Counting near the thresholds, norms, the majority; only what the knobs ask for."""
+    return selection.passes(knobs["density"]) + _needs_norms(knobs) + signs.passes(knobs)
 
 
 def measure(
@@ -47,6 +52,10 @@ def settle(round_: Round, folded: Partial, knobs: Knobs, totals: Totals, scope: 
 def apply(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> Any:
     """base + lambda * elected mean of the trimmed deltas."""
     return sparse.elected_mean(block, knobs, _losses(block, knobs, totals, before), totals)
+
+
+def _needs_norms(knobs: Knobs) -> bool:
+    return bool(knobs["rescale"] and selection.slots(knobs["density"]))
 
 
 def _losses(block: Block, knobs: Knobs, totals: Totals, before: Partial) -> list[Losses]:
@@ -85,6 +94,7 @@ METHOD = Method(
     recall=sparse.recall,
     settle=settle,
     scope=switches.scope,
+    passes=passes,
     notes=(
         "exactly max(1, int(density * n)) entries are kept, lowest index first among equals; zeros never are",
         "signs are elected on weighted deltas; the divisor is the sum of agreeing weights, 1 where that is 0",

@@ -15,12 +15,12 @@ from pipeline.checkpoint.index import CheckpointIndex
 from pipeline.checkpoint.layout import ShardLayout, lay_out, natural_key
 from pipeline.checkpoint.locate import read_index
 from pipeline.config.load import fingerprint, to_dict
-from pipeline.config.merge import MergeConfig
+from pipeline.config.merge import MergeConfig, experts_of
 from pipeline.methods import load_method
 from pipeline.methods.contract import Method
 from pipeline.plan.align import Aligned, align, promote
 from pipeline.plan.plan import Cost, Limits, MergePlan, Source, TensorPlan
-from pipeline.plan.rules import count_layers, experts_of, layer_position, settings_for, unmatched_filters
+from pipeline.plan.rules import count_layers, layer_position, settings_for, unmatched_filters
 from pipeline.plan.units import Draft, cut_work
 from pipeline.values import DTYPES, DTYPES_BY_NAME, DType, ModelRef, TensorSpec
 
@@ -93,7 +93,14 @@ def discarding(plan: MergePlan) -> MergePlan:
 
     It has a fingerprint of its own, so that neither run is ever taken for the other.
     """
-    return replace(plan, discard=True, fingerprint=fingerprint(["discarded", plan.fingerprint]))
+    write_bytes = sum(unit.write_bytes for unit in plan.units)
+    spared_s = write_bytes / plan.limits.disk_bytes_per_s / plan.limits.workers
+    return replace(
+        plan,
+        discard=True,
+        fingerprint=fingerprint(["discarded", plan.fingerprint]),
+        cost=replace(plan.cost, seconds=plan.cost.seconds - spared_s),
+    )
 
 
 def _read_indexes(

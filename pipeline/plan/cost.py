@@ -11,9 +11,9 @@ from itertools import pairwise
 
 from pipeline.errors import InputError
 from pipeline.methods.contract import Traits
-from pipeline.plan.plan import Cost, Limits, Piece, TensorPlan, UnitPlan
+from pipeline.plan.plan import Cost, Group, Limits, Piece, TensorPlan, UnitPlan
 
-#: What a process takes before it holds any data: interpreter, torch, numpy.
+#: What a process takes before it holds any data: interpreter, numpy, compiled loops or torch.
 INTERPRETER_BYTES = 400 << 20
 #: Elements the arithmetic sees at once: 1 MiB of fp32 an expert stays in a core's cache; a GPU wants far
 #: larger blocks.
@@ -21,15 +21,19 @@ TILE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 #: Elements read per source and written per call; a few MiB a call is where reading into a reused buffer is
 #: fastest.
 LOAD_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 24}
-#: fp32 temporaries a method may hold for a tile, in tiles, beside the experts and the base.
-_TEMPORARY_TILES = 12
+#: fp32 temporaries that plain torch may hold for a tile, in tiles, beside the models and the experts' deltas.
+_TEMPORARY_TILES = 9
+#: Counts that a round may hold of one expert: the largest window's, and what they are added to.
+TABLE_BYTES = 9 << 19
 START_S = 1.5
 
 
 def workspace_bytes(experts: int, device: str) -> int:
-    """Bytes of one worker's tile workspace: experts, base and temporaries in fp32, and two output buffers."""
-    tiles = TILE_ELEMENTS[device] * 4 * (experts + 1 + _TEMPORARY_TILES)
-    return tiles + 2 * LOAD_ELEMENTS[device] * 4
+    """Bytes of one worker: models, deltas and temporaries of a tile in fp32, counts, and two output
+    buffers.
+    """
+    tiles = TILE_ELEMENTS[device] * 4 * (2 * experts + 1 + _TEMPORARY_TILES)
+    return tiles + experts * TABLE_BYTES + 2 * LOAD_ELEMENTS[device] * 4
 
 
 def stream_bytes(read_bytes_per_element: int, device: str) -> int:
@@ -80,13 +84,17 @@ def unit_seconds(read_bytes: int, write_bytes: int, inputs: int, traits: Traits,
 
 
 def total_cost(
-    units: Sequence[UnitPlan], tensors: Sequence[TensorPlan], limits: Limits, memory_bytes: int
+    units: Sequence[UnitPlan],
+    groups: Sequence[Group],
+    tensors: Sequence[TensorPlan],
+    limits: Limits,
+    memory_bytes: int,
 ) -> Cost:
     """A whole merge: bytes read and written by all units, seconds over all workers; `memory_bytes` of one.
 
-    Units of a measured group are read once more, to be counted.
+    Units of a measured group are read once more for each of its passes.
     """
-    measured = sum(unit.read_bytes for unit in units if unit.group is not None)
+    measured = sum(unit.read_bytes * groups[unit.group].passes for unit in units if unit.group is not None)
     return Cost(
         read_bytes=sum(unit.read_bytes for unit in units) + measured,
         write_bytes=sum(tensor.spec.size_bytes for tensor in tensors),

@@ -6,25 +6,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.errors import InputError, near
-from pipeline.machine import cores, default_memory_bytes, parse_bytes
+from pipeline.machine import default_memory_bytes, local_share, parse_bytes
 from pipeline.plan.cost import INTERPRETER_BYTES
 from pipeline.plan.plan import Limits, MergePlan
 from pipeline.plan.together import shared_cost
 
 _CLUSTER_KEYS = ("nodes", "gpus", "cpus", "disk", "memory")
-_DISK_BYTES_PER_S = 3e9
+#: Files in the page cache, read by two cores; `--cluster disk=` says otherwise.
+_DISK_BYTES_PER_S = 3.6e9
 
 
-def limits_for(memory: str | None, workers: int | None, *, processes: bool, cluster: str | None) -> Limits:
+def limits_for(
+    memory: str | None, workers: int | None, *, device: str = "cpu", processes: bool, cluster: str | None
+) -> Limits:
     """Limits of one worker. `memory` is for all workers of this machine together, interpreters included.
 
-    `processes`: each worker is a process of its own (Ray) and pays for its own interpreter. `cluster`
-    describes machines that are not here and overrides the rest. Raises InputError for unreadable sizes and
-    unknown keys.
+    `workers`: as many as run here at once; None: one a core, or one for the GPU. `processes`: each worker is
+    a process of its own (Ray) and pays for its own interpreter. `cluster` describes machines that are not
+    here and overrides the rest. Raises InputError for unreadable sizes and unknown keys.
     """
     if cluster is not None:
         return _described(cluster, memory)
-    count = workers or cores()
+    count = workers or local_share(device)["here"]
     total = parse_bytes(memory) if memory else default_memory_bytes()
     interpreters = INTERPRETER_BYTES * (count if processes else 1)
     return Limits((total - interpreters) // count, count, _DISK_BYTES_PER_S / count)
@@ -46,7 +49,8 @@ def _described(text: str, memory: str | None) -> Limits:
             )
         given[key.strip()] = value.strip()
     nodes = _count(given.get("nodes", "1"), "nodes")
-    each = _count(given.get("gpus") or given.get("cpus") or "1", "gpus")
+    workers = "gpus" if "gpus" in given else "cpus"
+    each = _count(given.get(workers, "1"), workers)
     disk = (
         parse_bytes(given["disk"].lower().removesuffix("ps").removesuffix("/s"))
         if "disk" in given
@@ -74,15 +78,26 @@ def as_text(plan: MergePlan) -> str:
         *(f"expert      {index.ref}" for index in plan.experts),
         f"companions  config and tokenizer from {facts['companions_from']}",
         f"tensors     {facts['tensors']} ({facts['parameters'] / 1e6:.2f}M parameters), {copied} copied",
-        f"output      {len(plan.shards)} file(s), {size_text(plan.cost.write_bytes)}",
+        f"output      {_output(plan)}",
         f"work        {facts['units']} units, {held} tensors held whole, {streamed} pieces streamed, "
         f"{facts['measured_groups']} groups measured first",
         f"reading     {size_text(plan.cost.read_bytes)}",
         f"memory      {plan.cost.memory_bytes / 2**20:.0f} MiB of buffers x {plan.limits.workers} worker(s)",
-        f"time        about {plan.cost.seconds:.0f} s",
+        f"time        about {plan.cost.seconds:.0f} s where storage gives {_speed(plan)} a second",
         f"plan        {plan.fingerprint}",
     ]
     return "\n".join(lines)
+
+
+def _output(plan: MergePlan) -> str:
+    size = size_text(plan.cost.write_bytes)
+    return (
+        f"{size} of weights, digested and dropped" if plan.discard else f"{len(plan.shards)} file(s), {size}"
+    )
+
+
+def _speed(plan: MergePlan) -> str:
+    return size_text(int(plan.limits.disk_bytes_per_s * plan.limits.workers))
 
 
 def together(plans: Sequence[MergePlan]) -> dict[str, Any]:

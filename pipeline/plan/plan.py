@@ -106,11 +106,15 @@ class UnitPlan:
 
 @dataclass(frozen=True)
 class Group:
-    """Tensors whose totals are found together, by measuring units in rounds before any of them is merged."""
+    """Tensors whose totals are found together, by measuring units in rounds before any of them is merged.
+
+    `passes`: how often everything in them is expected to be read for that.
+    """
 
     tensors: tuple[int, ...]
     numel: int
     knobs: Knobs
+    passes: int
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,6 @@ from pipeline.config.place import Place
 from pipeline.errors import ConfigError
 from pipeline.methods.contract import Knob, Method
 
-__all__ = ["count_layers", "experts_of", "layer_position", "settings_for", "unmatched_filters"]
-
 # The number after the outermost list of layers: model.layers.3., transformer.h.3., encoder.layer.3.
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)(?:\.|$)")
 

@@ -37,10 +37,7 @@ def shared_cost(plans: Sequence[MergePlan]) -> Cost:
     units = share_units(plans)
     alone = sum(unit.read_bytes for plan in plans for unit in plan.units)
     together = sum(unit.read_bytes for unit in units)
-    measured = sum(
-        read_bytes([(plans[number], own) for number, own in unit.members if own.group is not None])
-        for unit in units
-    )
+    measured = sum(_measured_bytes(plans, unit) for unit in units)
     limits = plans[0].limits
     work_s = sum(unit.expected_s for plan in plans for unit in plan.units)
     spared_s = (alone - together - measured) / limits.disk_bytes_per_s
@@ -49,6 +46,18 @@ def shared_cost(plans: Sequence[MergePlan]) -> Cost:
         write_bytes=sum(plan.cost.write_bytes for plan in plans),
         memory_bytes=max(plan.cost.memory_bytes for plan in plans),
         seconds=cost.START_S + (work_s - spared_s) / max(1, limits.workers),
+    )
+
+
+def _measured_bytes(plans: Sequence[MergePlan], unit: SharedUnit) -> int:
+    """What is read of a unit before it is merged: in each pass, what those need that take part in it."""
+    passes = {
+        number: 0 if own.group is None else plans[number].groups[own.group].passes
+        for number, own in unit.members
+    }
+    return sum(
+        read_bytes([(plans[number], own) for number, own in unit.members if passes[number] > past])
+        for past in range(max(passes.values()))
     )
 
 

@@ -77,7 +77,7 @@ def cut_work(drafts: Sequence[Draft], limits: Limits, device: str) -> tuple[Cut,
                 units[number].append(unit)
     memory_bytes = cost.workspace_bytes(experts, device) + held
     return tuple(
-        Cut(found, tuple(own), cost.total_cost(own, draft.tensors, limits, memory_bytes))
+        Cut(found, tuple(own), cost.total_cost(own, found, draft.tensors, limits, memory_bytes))
         for draft, found, own in zip(drafts, groups, units, strict=True)
     )
 
@@ -118,6 +118,7 @@ def _groups(
             found,
             sum(draft.tensors[number].spec.numel for number in found),
             draft.tensors[found[0]].knobs,
+            draft.method.passes(draft.tensors[found[0]].knobs),
         )
         for found in members
     )

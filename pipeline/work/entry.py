@@ -1,4 +1,4 @@
-"""The door through which a driver names the work without loading it: torch loads where the work runs."""
+"""The door through which a driver names the work without loading it: what is heavy loads where it runs."""
 
 from __future__ import annotations
 

@@ -160,22 +160,23 @@ def _asking(merges: Sequence[_Merge], asked: Sequence[dict[int, Round]]) -> Call
 def _loads(
     merges: Sequence[_Merge], arena: Arena, wanted: Callable[[int, str], bool], *, sample: bool = False
 ) -> Iterator[tuple[int, Load, TensorPlan]]:
-    """(number of the merge, load, tensor) in the plans' order; what several merges need is read together.
+    """(number of the merge, load, tensor) in the plans' order, whichever of them ask, as running sums go by
+    it; what several merges need is read together.
 
     With `sample` only a share of every tensor is read.
     """
+    names = dict.fromkeys(name for merge in merges for name in merge.tensors)
     orders = [
-        [
-            merge.order(name)
-            for name, tensor in merge.tensors.items()
-            if tensor.spec.numel and wanted(number, name)
-        ]
+        (number, merge.order(name))
+        for name in names
         for number, merge in enumerate(merges)
+        if name in merge.tensors and merge.tensors[name].spec.numel and wanted(number, name)
     ]
     plans = [merge.plan for merge in merges]
     limit = min(raw_bytes(plan.limits, len(plan.experts), plan.device) for plan in plans)
     for number, load in shared_loads(orders, merges[0].lane, arena, limit, sample=sample):
         yield number, load, load.request.order.tensor
+        merges[number].lane.settle()
 
 
 def _shaped(merge: _Merge) -> dict[str, Tensor]:

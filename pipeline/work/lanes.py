@@ -9,17 +9,22 @@ loaded. A lane knows no files and no method.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.checkpoint.buffers import LINE_BYTES
+from pipeline.errors import RunError
 from pipeline.kernels import FUSED_COMPUTE, has_fused
 from pipeline.kernels.contract import Block
 from pipeline.plan.cost import LOAD_ELEMENTS, TILE_ELEMENTS
 from pipeline.plan.plan import TensorPlan
 from pipeline.values import DType
 from pipeline.work.reading import Bytes, Load
+
+if TYPE_CHECKING:
+    from pipeline.kernels.fused.block import FusedBlock, Stored
 
 #: Measuring needs no place for a result.
 NOWHERE: Bytes = np.empty(0, np.uint8)
@@ -100,8 +105,7 @@ class CpuLane(Lane):
         tensor = staged.tensor
         if not self._knows(tensor):
             return self._in_torch().block(staged, models, out)
-        from pipeline.kernels.fused.block import FusedBlock, Stored
-
+        FusedBlock, Stored = _fused_forms()
         stored = []
         for source, raw in zip(tensor.inputs, staged.load.raw, strict=True):
             size = source.dtype.size_bytes
@@ -133,6 +137,20 @@ class CpuLane(Lane):
 
             self._torch = TorchLane()
         return self._torch
+
+
+@cache
+def _fused_forms() -> tuple[type[FusedBlock], type[Stored]]:
+    """What compiled loops work on. Raises RunError where numba is installed and cannot be loaded."""
+    try:
+        from pipeline.kernels.fused.block import FusedBlock, Stored
+    except ImportError as error:
+        raise RunError(
+            "numba is installed here but cannot be loaded",
+            found=str(error),
+            hint="install a numba that fits this numpy, or uninstall it: torch does the same, more slowly",
+        ) from error
+    return FusedBlock, Stored
 
 
 def make_lane(device: str) -> Lane:

@@ -78,6 +78,10 @@ class Copies:
         for source in staged.inputs:
             source.record_stream(compute)
 
+    def back(self, host: Tensor, values: Tensor) -> None:
+        """Begin copying results into a pinned buffer and return at once."""
+        host.copy_(values, non_blocking=True)
+
     def finish(self) -> None:
         """Wait for everything on the device."""
         torch.cuda.synchronize()
@@ -107,13 +111,13 @@ class CudaLane(Lane):
     def block(self, staged: Staged, models: tuple[str, ...], out: Bytes) -> Block:
         """Wait on the device for the copies, then convert there."""
         self._copies.arrive(staged)
-        dtype = torch_dtype(staged.tensor.compute)
-        return _block(staged, models, torch.stack([source.to(dtype) for source in staged.inputs]))
+        rows = _rows(staged, torch_dtype(staged.tensor.compute))
+        return _block(staged, models, rows)
 
     def store(self, merged: Any, dtype: DType, out: Bytes) -> None:
         """Cast on the device and start the copy back."""
         host = torch.from_numpy(out).view(torch_dtype(dtype))
-        host.copy_(canonical_nan_(merged.to(torch_dtype(dtype))), non_blocking=True)
+        self._copies.back(host, canonical_nan_(merged.to(torch_dtype(dtype))))
 
     def settle(self) -> None:
         """Wait for all copies in both directions."""
@@ -127,6 +131,15 @@ def _views(load: Load, start: int, stop: int) -> tuple[Tensor, ...]:
         size = source.dtype.size_bytes
         views.append(torch.from_numpy(raw[start * size : stop * size]).view(torch_dtype(source.dtype)))
     return tuple(views)
+
+
+def _rows(staged: Staged, dtype: torch.dtype) -> Tensor:
+    """The inputs in the compute type, a row each, where they lie: one array, nothing beside it."""
+    inputs = staged.inputs
+    rows = torch.empty((len(inputs), inputs[0].numel()), dtype=dtype, device=inputs[0].device)
+    for row, source in zip(rows, inputs, strict=True):
+        row.copy_(source)
+    return rows
 
 
 def _block(staged: Staged, models: tuple[str, ...], rows: Tensor) -> PlainBlock:

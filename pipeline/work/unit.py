@@ -165,7 +165,7 @@ def _tools(device: str) -> _Tools:
 def _loads(order: UnitOrder, tools: _Tools, clock: Clock) -> Iterator[tuple[int, Load]]:
     """(number of the merge, its load) of the whole unit, with the seconds spent waiting on the clock."""
     stream = shared_loads(
-        [merge.pieces for merge in order.merges],
+        [(number, piece) for number, merge in enumerate(order.merges) for piece in merge.pieces],
         tools.lane,
         tools.arena,
         order.memory_bytes,

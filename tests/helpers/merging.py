@@ -47,9 +47,10 @@ def write_config(path: Path, setting: str, base: Path, experts: list[Path], **to
 def small_tiles(
     monkeypatch: pytest.MonkeyPatch, tile: int = 48, load: int = 96, unit_bytes: int = 4096
 ) -> None:
-    """Shrink tiles, loads and units so that tiny tensors are cut as huge ones are."""
+    """Shrink tiles, loads, tables and units so that tiny tensors are cut as huge ones are."""
     monkeypatch.setitem(cost.TILE_ELEMENTS, "cpu", tile)
     monkeypatch.setitem(cost.LOAD_ELEMENTS, "cpu", load)
+    monkeypatch.setattr(cost, "TABLE_BYTES", 0)
     monkeypatch.setattr(cut, "MIN_UNIT_BYTES", unit_bytes)
 
 

@@ -43,7 +43,8 @@ def test_every_module_imports_alone() -> None:
     ]
     code = f"""
 import importlib, os, sys
-import numpy, click, pydantic, yaml, xxhash, rich.progress, torch
+import numpy, click, pydantic, yaml, xxhash, rich.progress, torch, scipy.optimize, numba, transformers, ray
+import matplotlib.figure
 for module in {modules!r}:
     child = os.fork()
     if child == 0:

@@ -26,14 +26,28 @@ from tests.helpers.models import write_family, write_model
 
 LOOSE, TIGHT = 1 << 30, 20_000
 
+Alone = dict[Path, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
+    """Every method and scope on one family, and fewer experts: configs, and the bytes of a run of each."""
+    home = tmp_path_factory.mktemp("alone")
+    base, experts = write_family(home / "models", experts=3, dtype="bfloat16", hidden=32)
+    configs = [write_config(home / f"{setting}.json", setting, base, experts) for setting in SETTINGS]
+    configs.append(write_config(home / "fewer.json", "ties", base, experts[:2], out_dtype="float32"))
+    with pytest.MonkeyPatch.context() as patch:
+        small_tiles(patch)
+        for path in configs:
+            merge(path, home / path.stem)
+    return {path: weight_bytes(home / path.stem) for path in configs}
+
 
 @pytest.fixture
-def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Every method and scope on one family, and fewer experts; tensors are cut as huge ones are."""
+def configs(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """These configs, while tensors are cut as huge ones are."""
     small_tiles(monkeypatch)
-    base, experts = write_family(tmp_path / "models", experts=3, dtype="bfloat16", hidden=32)
-    found = [write_config(tmp_path / f"{setting}.json", setting, base, experts) for setting in SETTINGS]
-    return [*found, write_config(tmp_path / "fewer.json", "ties", base, experts[:2], out_dtype="float32")]
+    return list(alone)
 
 
 def planned(configs: Sequence[Path], memory_bytes: int, workers: int = 2) -> tuple[MergePlan, ...]:
@@ -69,14 +83,14 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         pytest.param(TIGHT, 1, marks=pytest.mark.slow),
     ],
 )
-def test_together_is_alone(configs: list[Path], tmp_path: Path, memory_bytes: int, workers: int) -> None:
+def test_together_is_alone(
+    configs: list[Path], alone: Alone, tmp_path: Path, memory_bytes: int, workers: int
+) -> None:
     """Side by side, held whole or in pieces, each merge has the bytes of a run of its own, and verifies."""
     outs = [tmp_path / f"{path.stem}-together" for path in configs]
     merge_together(configs, outs, memory_bytes, workers)
     for path, out in zip(configs, outs, strict=True):
-        alone = tmp_path / f"{path.stem}-alone"
-        merge(path, alone)
-        assert weight_bytes(out) == weight_bytes(alone), path.stem
+        assert weight_bytes(out) == alone[path], path.stem
         verify(out)
 
 
@@ -131,7 +145,9 @@ def test_models_of_other_shapes_share_a_run(tmp_path: Path, monkeypatch: pytest.
         pytest.param("pipeline.underway:Staging.discard", 1, marks=pytest.mark.slow),
     ],
 )
-def test_a_killed_run_is_continued(point: str, call: int, configs: list[Path], tmp_path: Path) -> None:
+def test_a_killed_run_is_continued(
+    point: str, call: int, configs: list[Path], alone: Alone, tmp_path: Path
+) -> None:
     """Killed anywhere, also between two models' publications, the same command ends with the bytes of
     undisturbed runs.
     """
@@ -143,8 +159,7 @@ def test_a_killed_run_is_continued(point: str, call: int, configs: list[Path], t
     assert killed_at(point, call, work), "the stop was never reached"
     work()
     for path, out in zip(configs, outs, strict=True):
-        merge(path, tmp_path / f"{path.stem}-alone")
-        assert weight_bytes(out) == weight_bytes(tmp_path / f"{path.stem}-alone"), path.stem
+        assert weight_bytes(out) == alone[path], path.stem
 
 
 def test_finished_models_are_not_made_again(configs: list[Path], tmp_path: Path, read: list[int]) -> None:

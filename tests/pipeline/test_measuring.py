@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.measuring import Measuring
+from pipeline.plan.plan import UnitPlan
 from pipeline.work import reading
 from tests.helpers.merging import merge, small_tiles, weight_bytes, write_config
 from tests.helpers.models import write_family
@@ -62,3 +65,21 @@ def test_a_thin_sample_changes_no_byte(
     merge(config, tmp_path / "thin")
     assert weight_bytes(tmp_path / "thin") == weight_bytes(tmp_path / "whole")
     assert measured.count("magnitudes.sample") == 2
+
+
+def test_tables_are_held_for_the_groups_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tensors are counted in pieces, the driver holds the tables of those being counted only."""
+    base, experts = write_family(tmp_path / "models", experts=3, dtype="bfloat16", hidden=32)
+    small_tiles(monkeypatch)
+    config = write_config(tmp_path / "merge.json", "ties", base, experts)
+    counted, held = set(), []
+    take = Measuring.take
+
+    def noted(self: Measuring, unit: UnitPlan, value: Mapping[str, Any]) -> None:
+        take(self, unit, value)
+        counted.add(unit.group)
+        held.append(sum(bool(measured.folded) for measured in self._measured.values()))
+
+    monkeypatch.setattr(Measuring, "take", noted)
+    merge(config, tmp_path / "out", memory_bytes=20_000, workers=1)
+    assert len(counted) > 3 and max(held) == 1

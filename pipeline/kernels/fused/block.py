@@ -5,7 +5,7 @@ Shape legend: E experts, S measured slots, N elements of the block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +65,7 @@ class FusedBlock(Block):
         experts = self._weighted(losses, weights)
         scalars = np.float32(divisor), np.float32(factor)
         mixing.weighted_sum(self._base(), experts, self.numel, self.start, *scalars, *self._types(), self.out)
-        self._note(experts)
+        self._note(range(len(experts)), experts)
         return self.out
 
     def elected_mean(
@@ -81,7 +81,7 @@ class FusedBlock(Block):
         experts = self._weighted(losses, weights)
         scalars = int(normalize), np.float32(factor), zero_sign
         mixing.elected_mean(self._base(), experts, self.numel, self.start, *scalars, *self._types(), self.out)
-        self._note(experts)
+        self._note(range(len(experts)), experts)
         return self.out
 
     def elected_balance(self, losses: Sequence[Losses], weights: Sequence[float]) -> int:
@@ -129,12 +129,14 @@ class FusedBlock(Block):
     def norms(self, slots: Sequence[int], losses: Sequence[Losses]) -> list[tuple[int, int]]:
         """See `Block`."""
         sums = np.zeros((len(slots), 2, counting.EXPONENTS), np.int64)
-        counting.exponent_sums(self._base(), self._experts(slots, losses), *self._where(), sums)
+        experts = self._experts(slots, losses)
+        counting.exponent_sums(self._base(), experts, *self._where(), sums)
+        self._note(slots, experts)
         return [(_total(before), _total(after)) for before, after in sums]
 
-    def _note(self, experts: NDArray[Any]) -> None:
+    def _note(self, slots: Iterable[int], experts: NDArray[Any]) -> None:
         """Keep what the trims counted."""
-        for expert, row in enumerate(experts):
+        for expert, row in zip(slots, experts, strict=True):
             if row["trims"]:
                 self._seen[expert, int(row["pattern"])] = int(row["seen"])
 

@@ -17,9 +17,10 @@ from numba import njit
 if "scipy.linalg" not in sys.modules:
     # numba looks here for BLAS, which no loop of ours calls: a quarter of a second for every process.
     sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # as Python has it: not to be found
-    import numba.np.arraymath
-
-    del sys.modules["scipy.linalg"]
+    try:
+        import numba.np.arraymath
+    finally:
+        del sys.modules["scipy.linalg"]
 
 _HERE = Path(__file__).parent
 #: What machine code is made of. Loops take in others from other files, which numba's cache does not notice.
@@ -54,11 +55,12 @@ def _kept_in() -> str:
     in the home directory; "" where nothing can be written.
     """
     version = xxhash.xxh3_64_hexdigest(b"".join(source.read_bytes() for source in _SOURCES))
-    named = numba.config.CACHE_DIR
-    for place in [Path(named)] if named else [_HERE / "__pycache__", Path.home() / ".cache" / "mergescale"]:
+    named = str(numba.config.CACHE_DIR or "")
+    for name in [named] if named else [str(_HERE / "__pycache__"), "~/.cache/mergescale"]:
         try:
+            place = Path(name).expanduser()
             (place / f"loops-{version}").mkdir(parents=True, exist_ok=True)
-        except OSError:
+        except (OSError, RuntimeError):  # not ours to write, or nobody's home
             continue
         if os.access(place / f"loops-{version}", os.W_OK):
             return str(place / f"loops-{version}")

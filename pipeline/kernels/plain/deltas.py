@@ -24,8 +24,12 @@ def scale_(values_N: Tensor, factor: float) -> Tensor:
 
 
 def divide_(values_N: Tensor, divisor: float) -> Tensor:
-    """Divide in place; by one costs nothing."""
-    return values_N if divisor == 1.0 else values_N.div_(divisor)
+    """Divide in place, correctly rounded; by one costs nothing."""
+    if divisor == 1.0:
+        return values_N
+    # On a GPU torch multiplies by the reciprocal of a number, but divides by a tensor.
+    by = torch.tensor(divisor, dtype=values_N.dtype, device="cuda") if values_N.is_cuda else divisor
+    return values_N.div_(by)
 
 
 def canonical_nan_(values_N: Tensor) -> Tensor:

@@ -69,6 +69,11 @@ def next_round(density_E: Sequence[float], state: State | None) -> Round | None:
     return TIES if _has_cut(state) and not state["scanned"] else None
 
 
+def passes(density_E: Sequence[float]) -> int:
+    """Rounds over every entry where the guess holds: `near`, from which ties are read off."""
+    return 1 if slots(density_E) else 0
+
+
 def owns(round_: Round) -> bool:
     """Whether the round is one of this selection's."""
     return round_ == TIES or round_.name.startswith(_PREFIX)

@@ -31,15 +31,11 @@ def normalize(*, default: bool, paper: bool | None = None) -> Knob:
     )
 
 
-def factor(paper: float | None = None) -> Knob:
+def factor(
+    doc: str = "factor of the merged delta before it is added to the base", paper: float | None = None
+) -> Knob:
     """mergekit's and the papers' lambda."""
-    return Knob(
-        "lambda",
-        "float",
-        "factor of the merged delta before it is added to the base",
-        default=1.0,
-        paper=paper,
-    )
+    return Knob("lambda", "float", doc, default=1.0, paper=paper)
 
 
 def trim_scope() -> Knob:

@@ -16,22 +16,33 @@ from tests.helpers.models import write_family
 
 
 class CopiesOnCpu(Copies):
-    """The CUDA lane's copies without a GPU: real copies, made at once, that must have been waited for."""
+    """The CUDA lane's copies without a GPU, each made as late as a GPU might make it: a buffer that is used
+    again too early shows.
+    """
 
     def __init__(self) -> None:
         self.waited = 0
+        self._returning: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def start(self, views: tuple[torch.Tensor, ...]) -> tuple[tuple[torch.Tensor, ...], object]:
-        """Copy now."""
-        return tuple(view.clone() for view in views), object()
+        """Promise copies."""
+        return tuple(torch.empty_like(view) for view in views), views
 
     def arrive(self, staged: Staged) -> None:
-        """Count that the lane asked before it computed."""
-        assert staged.ready is not None
+        """Make them, as the lane asks for them."""
+        for copy, view in zip(staged.inputs, staged.ready, strict=True):
+            copy.copy_(view)
         self.waited += 1
 
+    def back(self, host: torch.Tensor, values: torch.Tensor) -> None:
+        """Promise to bring results back."""
+        self._returning.append((host, values.clone()))
+
     def finish(self) -> None:
-        """Nothing is under way."""
+        """Bring them."""
+        for host, values in self._returning:
+            host.copy_(values)
+        self._returning.clear()
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -65,7 +76,7 @@ def test_without_numba_the_bytes_are_the_same(
     for dtype in ("bfloat16", "float16", "float32"):
         base, experts = write_family(tmp_path / dtype / "models", experts=3, dtype=dtype, hidden=24)
         config = write_config(tmp_path / dtype / "merge.json", setting, base, experts)
-        small_tiles(monkeypatch)
+        small_tiles(monkeypatch, tile=144, load=288)
         merge(config, tmp_path / dtype / "compiled")
         with monkeypatch.context() as patch:
             patch.setattr(lanes, "has_fused", lambda: False)
