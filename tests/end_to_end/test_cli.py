@@ -53,6 +53,9 @@ def test_plan_is_data_on_request(shell: Shell, config: Path) -> None:
     here = json.loads(shell("plan", config, "--json").out)
     there = json.loads(shell("plan", config, "--json", "--cluster", "nodes=8,gpus=8,disk=5GBps").out)
     assert there["workers"] == 64 and there["fingerprint"] == here["fingerprint"]
+    gpus = shell("plan", config, "--json", "--cluster", "nodes=2,gpus=4", "--device", "cuda")
+    assert gpus.code == 0 and json.loads(gpus.out)["workers"] == 8, "a cluster's GPUs need none here"
+    assert json.loads(shell("plan", config, "--json", "--workers", "3").out)["workers"] == 3
 
 
 @pytest.mark.parametrize(

@@ -59,4 +59,5 @@ def test_a_trial_is_done_once_and_told_apart(shell: Shell) -> None:
     refused = merged(shell, "discard:trial", 0.3)
     assert refused.code == 2 and "another merge" in refused.err
     assert "weights discarded" in shell("status", "trial").out
-    assert shell("verify", "trial").code == 2
+    verified = shell("verify", "trial")
+    assert verified.code == 2 and "this was a trial merge" in verified.err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +12,10 @@ import torch
 from cluster.local import LocalExecutor
 from pipeline import run_merge
 from pipeline.checkpoint import files
-from pipeline.work import reading
+from pipeline.work import holding, reading
 from pipeline.work.holding import merge_in_memory
+from pipeline.work.orders import PieceOrder
+from pipeline.work.reading import Load
 from tests.helpers.merging import SETTINGS, plan, small_tiles, tensors, write_config
 from tests.helpers.models import write_model
 
@@ -28,7 +32,11 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     return base, experts
 
 
-@pytest.mark.parametrize("memory_bytes", [1 << 30, 20_000])
+#: So little that a few tensors of the family are cut.
+TIGHT = 6_000
+
+
+@pytest.mark.parametrize("memory_bytes", [1 << 30, TIGHT])
 def test_a_merge_in_memory_is_the_written_one(
     family: tuple[Path, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_bytes: int
 ) -> None:
@@ -74,3 +82,27 @@ def test_common_experts_are_read_once(
     read.clear()
     merge_in_memory(plans)
     assert sum(read) == alone > 0
+
+
+def test_tensors_come_in_the_plans_order(
+    family: tuple[Path, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever merges ask, running sums go by the order of tensors in the model."""
+    small_tiles(monkeypatch)
+    base, experts = family
+    plans = [
+        plan(write_config(tmp_path / f"{setting}.json", setting, base, experts), memory_bytes=TIGHT)
+        for setting in ("ties", "ties-model")
+    ]
+    names = [tensor.spec.name for tensor in plans[0].tensors]
+    assert 0 < len(plans[0].groups) < len(names), "the first merge counts a few tensors, the second all"
+    passes: list[list[int]] = []
+    loads = holding.shared_loads
+
+    def noted(wanted: list[tuple[int, PieceOrder]], *given: Any, **named: Any) -> Iterator[tuple[int, Load]]:
+        passes.append([names.index(order.tensor.spec.name) for _, order in wanted])
+        return loads(wanted, *given, **named)
+
+    monkeypatch.setattr(holding, "shared_loads", noted)
+    merge_in_memory(plans)
+    assert len(passes) > 2 and all(places == sorted(places) for places in passes)

@@ -11,7 +11,7 @@ import pytest
 from pipeline.measuring import Measuring
 from pipeline.plan.plan import UnitPlan
 from pipeline.work import reading
-from tests.helpers.merging import merge, small_tiles, weight_bytes, write_config
+from tests.helpers.merging import merge, plan, small_tiles, weight_bytes, write_config
 from tests.helpers.models import write_family
 
 
@@ -83,3 +83,29 @@ def test_tables_are_held_for_the_groups_under_way(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Measuring, "take", noted)
     merge(config, tmp_path / "out", memory_bytes=20_000, workers=1)
     assert len(counted) > 3 and max(held) == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "parameters", "passes"),
+    [
+        ("ties-model", {"zero_sign": "positive"}, 1),
+        ("ties-model", {"zero_sign": "majority"}, 2),
+        ("ties-model", {"zero_sign": "majority", "rescale": True}, 3),
+        ("dare_linear", {"rescale": "l1"}, 1),
+        ("dare_ties", {"rescale": "l1", "trim_density": 0.5}, 2),
+        ("dare_ties", {"rescale": "l1", "trim_density": 0.5, "zero_sign": "majority"}, 3),
+    ],
+)
+def test_the_plan_knows_how_often_all_is_read(
+    setting: str, parameters: dict[str, Any], passes: int, tmp_path: Path, measured: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """As many rounds over the whole model as the plan counts, a sample apart; then all is read once more."""
+    base, experts = write_family(tmp_path / "models", experts=3, dtype="bfloat16", hidden=32)
+    small_tiles(monkeypatch)
+    knobs = {"trim_scope": "model", **parameters}
+    config = write_config(tmp_path / "merge.json", setting, base, experts, parameters=knobs)
+    merge(config, tmp_path / "out")
+    assert len([name for name in measured if name != "magnitudes.sample"]) == passes
+    found = plan(config)
+    assert found.cost.read_bytes == (passes + 1) * sum(unit.read_bytes for unit in found.units)

@@ -69,6 +69,7 @@ def test_the_largest_has_64_billion_parameters() -> None:
         ("synthetic:65b/base", "64b"),
         ("synthetic:64b", "synthetic:64b/expert0"),
         ("synthetic:64b/expert", "expertK"),
+        ("synthetic:64b/expert9999999999", "expertK"),
         ("synthetic:hidden=4,mlp=0,layers=1,kv=1,vocab=1/base", "hidden, mlp, layers, kv, vocab"),
     ],
 )

@@ -128,8 +128,11 @@ def test_limits_come_from_flags_and_from_described_clusters() -> None:
     assert (local.memory_bytes, local.workers) == ((2000 << 20) // 4, 4)
     ray = limits_for("2400MiB", 2, processes=True, cluster=None)
     assert ray.memory_bytes == (1600 << 20) // 2
+    assert limits_for("8GiB", None, device="cuda", processes=False, cluster=None).workers == 1
     described = limits_for(None, None, processes=True, cluster="nodes=8,gpus=8,disk=5GBps")
     assert described.workers == 64 and described.disk_bytes_per_s == 5e9 / 64
     with pytest.raises(InputError, match="cluster description") as caught:
         limits_for(None, None, processes=True, cluster="node=8")
     assert "nodes" in caught.value.hint
+    with pytest.raises(InputError, match="--cluster cpus"):
+        limits_for(None, None, processes=True, cluster="cpus=x")

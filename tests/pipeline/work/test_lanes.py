@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from pipeline.errors import RunError
 from pipeline.plan import cost
 from pipeline.work import lanes, unit
 from pipeline.work.lanes import CpuLane, Lane, Staged
@@ -101,3 +103,13 @@ def test_a_gpu_agrees_with_the_cpu(setting: str, tmp_path: Path) -> None:
     expected = tensors(tmp_path / "cpu")
     for name, found in tensors(tmp_path / "gpu").items():
         torch.testing.assert_close(found, expected[name], rtol=1.3e-6, atol=1e-8)
+
+
+def test_a_numba_that_cannot_be_loaded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a numpy that it does not know numba fails on import: the merge says so and what to do."""
+    config = write_config(tmp_path / "merge.json", "ties", *write_family(tmp_path / "models", experts=2))
+    monkeypatch.setitem(sys.modules, "pipeline.kernels.fused.block", None)
+    lanes._fused_forms.cache_clear()
+    with pytest.raises(RunError, match="numba is installed here but cannot be loaded") as caught:
+        merge(config, tmp_path / "out")
+    assert "install a numba" in caught.value.hint
