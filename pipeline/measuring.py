@@ -15,6 +15,7 @@ from cluster.fold import exclusive_scan, fold, fold_into, unpack
 from pipeline.checkpoint.files import digest_bytes
 from pipeline.methods import load_method
 from pipeline.methods.contract import Partial, Round, Scope, Totals
+from pipeline.plan.cost import is_sampled
 from pipeline.plan.plan import Group, MergePlan, Piece, UnitPlan
 from pipeline.staging import Staging
 from pipeline.work.orders import MergeOrder, PieceOrder
@@ -165,8 +166,14 @@ def merge_order(
         ),
         name=plan.config.name,
         round=round_,
+        thin=round_ is not None and is_thin(plan, unit.group, round_),
         scans=known.scans,
     )
+
+
+def is_thin(plan: MergePlan, group: int | None, round_: Round) -> bool:
+    """Whether a sample of the group tells this round."""
+    return round_.sample and group is not None and is_sampled(plan.groups[group].numel)
 
 
 def _unpacked(held: Mapping[str, Any]) -> Iterator[tuple[str, Partial]]:

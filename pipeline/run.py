@@ -141,7 +141,7 @@ class _Run:
                 for unit, order in each.todo:
                     assert order.round is not None
                     names.add(order.round.name)
-                    key = f"{unit.id}-{'sample' if order.round.sample else 'all'}"
+                    key = f"{unit.id}-{'sample' if order.thin else 'all'}"
                     todo.setdefault(key, []).append(_Part(number, unit, order))
             for _, part, result in self._work(todo, f"measuring {'/'.join(sorted(names))}"):
                 rounds[part.number].take(part.unit, result)

@@ -122,11 +122,11 @@ class Block(ABC):
 
     @abstractmethod
     def window_digits(
-        self, slots: Sequence[int], losses: Sequence[Losses], windows: Sequence[Window | None],
+        self, slots: Sequence[int], losses: Sequence[Losses], windows: Sequence[Window],
         counts: Counts, above_S: Counts,
     ) -> None:  # fmt: skip
         """Add to `counts` how often each bin of each slot's window occurs, window after window, and to
-        `above_S` how many patterns lie above it. A slot without a window is left out.
+        `above_S` how many patterns lie above it. An expert may be looked at through several windows.
         """
 
     @abstractmethod

@@ -18,6 +18,8 @@ INTERPRETER_BYTES = 400 << 20
 #: Elements the arithmetic sees at once: 1 MiB of fp32 an expert stays in a core's cache; a GPU wants far
 #: larger blocks.
 TILE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
+#: A sample is this share of the elements it speaks for, or so many if that is more, in runs of this length.
+SAMPLE_SHARE, SAMPLE_LEAST, SAMPLE_RUN = 1 / 32, 1 << 18, 1 << 14
 #: Elements read per source and written per call; a few MiB a call is where reading into a reused buffer is
 #: fastest.
 LOAD_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 24}
@@ -34,6 +36,11 @@ def workspace_bytes(experts: int, device: str) -> int:
     """
     tiles = TILE_ELEMENTS[device] * 4 * (2 * experts + 1 + _TEMPORARY_TILES)
     return tiles + experts * TABLE_BYTES + 2 * LOAD_ELEMENTS[device] * 4
+
+
+def is_sampled(numel: int) -> bool:
+    """Whether so many elements, lying in many pieces, are sampled (the same share of each) or all counted."""
+    return numel * SAMPLE_SHARE >= SAMPLE_LEAST
 
 
 def stream_bytes(read_bytes_per_element: int, device: str) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.methods import load_method
 from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
-from pipeline.plan.cost import raw_bytes
+from pipeline.plan.cost import is_sampled, raw_bytes
 from pipeline.plan.plan import MergePlan, Piece, TensorPlan
 from pipeline.work.lanes import Lane, make_lane
 from pipeline.work.orders import PieceOrder
@@ -85,12 +85,12 @@ class _Merge:
         return Walk(self.lane, self.method, self.models, load, known.totals, known.before, known.scans)
 
     def measure(
-        self, load: Load, tensor: TensorPlan, round_: Round, folded: dict[int, Partial], *, thin: bool
+        self, load: Load, tensor: TensorPlan, round_: Round, folded: dict[int, Partial], *, least: int | None
     ) -> None:
         """Add what one load, or a share of it, says about its group."""
         number = self.group_of[tensor.spec.name]
         walk = self.walk(load, tensor)
-        walk.measure(round_, folded.setdefault(number, {}), thin=thin)
+        walk.measure(round_, folded.setdefault(number, {}), least=least)
         self.groups[number].before = walk.before
 
     def settle(self, asked: dict[int, Round], folded: dict[int, Partial]) -> None:
@@ -140,11 +140,18 @@ def merge_in_memory(plans: Sequence[MergePlan]) -> list[dict[str, Tensor]]:
     arena = Arena(lane.allocate)
     while any(asked := [merge.asking() for merge in merges]):
         folded: list[dict[int, Partial]] = [{} for _ in merges]
-        sample = all(round_.sample for rounds in asked for round_ in rounds.values())
+        thin = [
+            {
+                group: round_.sample and is_sampled(merge.plan.groups[group].numel)
+                for group, round_ in rounds.items()
+            }
+            for merge, rounds in zip(merges, asked, strict=True)
+        ]
+        sample = all(found for rounds in thin for found in rounds.values())
         for number, load, tensor in _loads(merges, arena, _asking(merges, asked), sample=sample):
-            round_ = asked[number][merges[number].group_of[tensor.spec.name]]
-            thin = round_.sample and not sample
-            merges[number].measure(load, tensor, round_, folded[number], thin=thin)
+            group = merges[number].group_of[tensor.spec.name]
+            least = 0 if thin[number][group] and not sample else None
+            merges[number].measure(load, tensor, asked[number][group], folded[number], least=least)
         for merge, rounds, partials in zip(merges, asked, folded, strict=True):
             merge.settle(rounds, partials)
     for number, load, tensor in _loads(merges, arena, lambda number, name: name in merges[number].tensors):

@@ -33,7 +33,8 @@ class MergeOrder:
     """One merge's part in a unit. `round` is set when it measures instead of merging; `name` tells it from
     others of its run.
 
-    `directory` holds the pre-sized output files, and is empty where merged bytes are digested and dropped;
+    `thin`: the round is told by a sample, the same share of every piece. `directory` holds the pre-sized
+    output files, and is empty where merged bytes are digested and dropped;
     `scans` are the scan rounds already done, whose partials are recounted tile by tile.
     """
 
@@ -43,6 +44,7 @@ class MergeOrder:
     pieces: tuple[PieceOrder, ...]
     name: str = ""
     round: Round | None = None
+    thin: bool = False
     scans: tuple[Round, ...] = ()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,11 @@ from numpy.typing import NDArray
 from pipeline.checkpoint.buffers import LINE_BYTES, skip_bytes
 from pipeline.checkpoint.files import OpenFiles, forget, read_into
 from pipeline.checkpoint.synthetic import fill, is_synthetic
+from pipeline.plan import cost
 from pipeline.plan.cost import most_held
 from pipeline.work.orders import PieceOrder
 
 Bytes = NDArray[np.uint8]
-#: A sample takes this share of a run of elements, but at least so many, in pieces of this length, evenly
-#: spread.
-_SAMPLE_SHARE, _SAMPLE_LEAST, _SAMPLE_RUN = 1 / 32, 1 << 18, 1 << 14
 
 
 @dataclass(frozen=True)
@@ -63,29 +62,30 @@ class Load:
 def requests(orders: Sequence[PieceOrder], load_elements: int, *, sample: bool = False) -> Iterator[Request]:
     """The loads of a unit in order: a resident piece is one load, a streamed one as many as it takes.
 
-    With `sample` only a share of each piece is read.
+    With `sample` only a share of each piece is read, the same of all.
     """
     for order in orders:
         piece = order.piece
         if sample:
-            yield from (Request(order, *run) for run in sample_runs(piece.start, piece.stop))
+            yield from (Request(order, *run) for run in sample_runs(piece.start, piece.stop, least=0))
             continue
         step = max(1, piece.numel) if piece.mode == "resident" else load_elements
         for start in range(piece.start, max(piece.stop, piece.start + 1), step):
             yield Request(order, start, min(start + step, piece.stop))
 
 
-def sample_runs(start: int, stop: int) -> list[tuple[int, int]]:
-    """Runs of elements that stand for [start, stop): a thirty-second of them, evenly spread, or all where
-    few.
-    """
+def sample_runs(start: int, stop: int, *, least: int) -> list[tuple[int, int]]:
+    """Runs of elements that stand for [start, stop): a share of them, evenly spread, and `least` at least."""
     numel = stop - start
-    wanted = max(int(numel * _SAMPLE_SHARE), _SAMPLE_LEAST)
-    count = -(-wanted // _SAMPLE_RUN)
-    if wanted >= numel or count * _SAMPLE_RUN >= numel:
+    wanted = max(ceil(numel * cost.SAMPLE_SHARE), least)
+    count = max(1, ceil(wanted / cost.SAMPLE_RUN))
+    length = ceil(wanted / count)
+    if count * length >= numel:
         return [(start, stop)]
-    firsts = (start + number * (numel - _SAMPLE_RUN) // (count - 1) for number in range(count))
-    return [(first, first + _SAMPLE_RUN) for first in firsts]
+    if count == 1:
+        return [(start + (numel - length) // 2, start + (numel + length) // 2)]
+    firsts = (start + number * (numel - length) // (count - 1) for number in range(count))
+    return [(first, first + length) for first in firsts]
 
 
 class Arena:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from cluster.fold import fold
 from pipeline.kernels.contract import Block
 from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
+from pipeline.plan import cost
 from pipeline.work.lanes import NOWHERE, Lane
 from pipeline.work.reading import Bytes, Load, sample_runs
 
@@ -38,10 +39,12 @@ class Walk:
         """Elements of the load."""
         return self.load.request.stop - self.load.request.start
 
-    def measure(self, round_: Round, partial: Partial, *, thin: bool = False) -> Partial:
-        """Add what the load says in one round to `partial`, and return it; `thin`: a share of the load."""
+    def measure(self, round_: Round, partial: Partial, *, least: int | None = None) -> Partial:
+        """Add what the load says in one round to `partial`, and return it. With `least` a sample of it says
+        it, of so many elements at least.
+        """
         knobs = self.load.request.order.tensor.knobs
-        runs = sample_runs(0, self.numel) if thin else [(0, self.numel)]
+        runs = [(0, self.numel)] if least is None else sample_runs(0, self.numel, least=least)
         bounds = [tile for run in runs for tile in self._bounds(*run)]
         for _, _, _, block in self._tiles(bounds, lambda start, stop: NOWHERE):
             self.method.measure(round_, block, knobs, self.totals, self.before, partial)
@@ -57,7 +60,8 @@ class Walk:
             self.before = start
             names.append(round_.name)
             known = self.method.recall(round_, kept, knobs, self.totals)
-            folded = self.measure(round_, {}, thin=round_.sample) if known is None else known
+            least = cost.SAMPLE_LEAST if round_.sample else None
+            folded = self.measure(round_, {}, least=least) if known is None else known
             kept = {**kept, **folded} if round_.keep else kept
             self.totals = self.method.settle(round_, folded, knobs, self.totals, scope)
             self.scans = (*self.scans, round_) if round_.scan else self.scans

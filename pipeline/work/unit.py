@@ -169,7 +169,7 @@ def _loads(order: UnitOrder, tools: _Tools, clock: Clock) -> Iterator[tuple[int,
         tools.lane,
         tools.arena,
         order.memory_bytes,
-        sample=any(merge.round is not None and merge.round.sample for merge in order.merges),
+        sample=any(merge.thin for merge in order.merges),
         forgets=order.forget,
     )
     while True:

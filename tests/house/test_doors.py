@@ -43,8 +43,8 @@ DOORS: dict[str, tuple[str, ...]] = {
         "pipeline.measuring", "pipeline.publishing", "cluster.contract",
     ),
     "pipeline.measuring": (
-        "pipeline.methods", "pipeline.checkpoint.files", "pipeline.plan.plan", "pipeline.work.orders",
-        "pipeline.staging", "cluster.fold",
+        "pipeline.methods", "pipeline.checkpoint.files", "pipeline.plan.cost", "pipeline.plan.plan",
+        "pipeline.work.orders", "pipeline.staging", "cluster.fold",
     ),
     "pipeline.output": ("pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint"),
     "pipeline.staging": (

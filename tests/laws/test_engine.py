@@ -12,7 +12,7 @@ import torch
 from pipeline.checkpoint.layout import natural_key
 from pipeline.kernels.contract import Window
 from pipeline.methods import load_method
-from pipeline.methods.parts import selection
+from pipeline.methods.parts import windows
 from tests.helpers import driver
 from tests.helpers.cases import same_bits
 from tests.helpers.merging import SETTINGS, merge, small_tiles, tensors, weight_bytes, write_config
@@ -62,7 +62,7 @@ def test_receipts_name_the_rounds_that_held_pieces_took(
     assert good["magnitudes.sample"] == good["magnitudes.near"] > 0
     assert not any(name.removeprefix("magnitudes.").isdigit() for name in good)
     # A window far beside the threshold: patterns from the largest finite one on.
-    monkeypatch.setattr(selection, "_window", lambda *_: Window(0x7F7F0000, 0, 16))
+    monkeypatch.setattr(windows, "near", lambda *_: Window(0x7F7F0000, 0, 16))
     missed = rounds(tmp_path / "missed")
     assert any(name.removeprefix("magnitudes.").isdigit() for name in missed)
     assert weight_bytes(tmp_path / "missed") == weight_bytes(tmp_path / "good")

@@ -17,6 +17,7 @@ from pipeline.checkpoint.commit import verify
 from pipeline.checkpoint.manifest import read_manifest
 from pipeline.errors import CheckpointError, OutputError
 from pipeline.output import check_outputs
+from pipeline.plan import cost
 from pipeline.plan.plan import UNIT_ID_LENGTH, Limits, MergePlan
 from pipeline.plan.together import share_units, shared_cost
 from pipeline.work import reading
@@ -185,8 +186,8 @@ def test_a_run_goes_on_however_it_is_cut(
     other ones and samples with them, each merge has its own bytes and its record lists its own units.
     """
     small_tiles(monkeypatch)
-    monkeypatch.setattr(reading, "_SAMPLE_LEAST", 64)
-    monkeypatch.setattr(reading, "_SAMPLE_RUN", 16)
+    monkeypatch.setattr(cost, "SAMPLE_LEAST", 64)
+    monkeypatch.setattr(cost, "SAMPLE_RUN", 16)
     base, experts = write_family(tmp_path / "models", experts=3, dtype="bfloat16", hidden=32)
     configs = [
         write_config(tmp_path / f"{name}.json", name, base, experts) for name in ("ties-model", "ties")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.measuring import Measuring
+from pipeline.plan import cost
 from pipeline.plan.plan import UnitPlan
-from pipeline.work import reading
 from tests.helpers.merging import merge, plan, small_tiles, weight_bytes, write_config
 from tests.helpers.models import write_family
 
@@ -60,8 +60,8 @@ def test_a_thin_sample_changes_no_byte(
 ) -> None:
     """However few elements the guess is made from, what comes out is the same."""
     merge(config, tmp_path / "whole")
-    monkeypatch.setattr(reading, "_SAMPLE_LEAST", 8)
-    monkeypatch.setattr(reading, "_SAMPLE_RUN", 4)
+    monkeypatch.setattr(cost, "SAMPLE_LEAST", 8)
+    monkeypatch.setattr(cost, "SAMPLE_RUN", 4)
     merge(config, tmp_path / "thin")
     assert weight_bytes(tmp_path / "thin") == weight_bytes(tmp_path / "whole")
     assert measured.count("magnitudes.sample") == 2

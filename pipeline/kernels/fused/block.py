@@ -94,16 +94,15 @@ class FusedBlock(Block):
         counting.coarse_digits(self._base(), self._experts(slots, losses), *self._where(), counts_SB)
 
     def window_digits(
-        self, slots: Sequence[int], losses: Sequence[Losses], windows: Sequence[Window | None],
+        self, slots: Sequence[int], losses: Sequence[Losses], windows: Sequence[Window],
         counts: Counts, above_S: Counts,
     ) -> None:  # fmt: skip
         """See `Block`."""
         rows = np.zeros(len(windows), counting.WINDOW)
         edge = 0
         for number, window in enumerate(windows):
-            if window is not None:
-                rows[number] = (window.low, window.bins << window.shift, window.shift, edge)
-                edge += window.bins
+            rows[number] = (window.low, window.bins << window.shift, window.shift, edge)
+            edge += window.bins
         experts = self._experts(slots, losses)
         counting.window_digits(self._base(), experts, *self._where(), rows, counts, above_S)
 

@@ -31,8 +31,7 @@ EXPONENTS = 255 + 32
 #: A tile is looked through as so many rows at once.
 _ROWS = 8
 
-#: A window in plain numbers: patterns [low, low + width) in bins of 2^shift, counted from `edge` on. Width 0:
-#: none.
+#: A window in plain numbers: patterns [low, low + width) in bins of 2^shift, counted from `edge` on.
 WINDOW = np.dtype([("low", "u4"), ("width", "u4"), ("shift", "u4"), ("edge", "i8")])
 
 
@@ -63,8 +62,6 @@ def window_digits(
         load(base.address, base.code, at, compute, base_T)
         for s in range(experts.size):
             window = windows_S[s]
-            if window.width == 0:
-                continue
             dropped(experts[s], base_T, at, start + at, compute, room, delta_T)
             above_S[s] += place_in(delta_T, window.low, window.width, places_T)
             table_B = counts[window.edge : window.edge + (np.int64(window.width) >> np.int64(window.shift))]

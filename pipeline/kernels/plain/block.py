@@ -100,14 +100,12 @@ class PlainBlock(Block):
             counts_B += torch.bincount(bits_N, minlength=FIRST_BINS).cpu().numpy()
 
     def window_digits(
-        self, slots: Sequence[int], losses: Sequence[Losses], windows: Sequence[Window | None],
+        self, slots: Sequence[int], losses: Sequence[Losses], windows: Sequence[Window],
         counts: Counts, above_S: Counts,
     ) -> None:  # fmt: skip
         """See `Block`."""
         start = 0
         for number, (slot, window) in enumerate(zip(slots, windows, strict=True)):
-            if window is None:
-                continue
             bits_N = self._magnitudes(slot, losses[slot])
             high = window.low + (window.bins << window.shift)
             # One below, as the end of the whole range would not fit the integer type.

@@ -3,32 +3,34 @@
 Shape legend: S trimmed experts ("slots": the experts whose density is below one), B bins.
 
 Magnitudes are ordered by their bit patterns, which for finite numbers is the order of |x|; Inf comes above
-them and NaN above Inf. Three steps find the k-th largest pattern:
+them and NaN above Inf. These steps find the k-th largest pattern:
 
     sample    counts of the upper 16 bits over a share of the entries: where the threshold lies, give or
-              take four standard errors
+              take four standard errors, and more where the sample is large and a window has room for it
     near      exact counts of the patterns in that window, and of all above it, over all entries
-    digits    where the window missed, or was too wide: exact counts, 16 bits a round, from the highest down
+    again     the same where the window missed, on the side where the threshold must lie, or was too coarse
+    digits    where that too was not enough: exact counts, 16 bits a round, from the highest down
 
 The guess decides how much is read, never what comes out. Entries equal to the threshold are kept lowest index
-first, which needs the number of them in earlier blocks: a scan round, read off the counts of `near` where the
-engine kept them. Zeros never count as kept: where fewer than k entries are not zero, all of those are kept.
+first, which needs the number of them in earlier blocks: a scan round, read off the counts of the last look
+where the engine kept them. Zeros never count as kept: where fewer than k entries are not zero, all of those
+are kept.
 
 What is known lives in a small state (plain ints and lists), one number a slot:
     wide     whether patterns have 63 bits (fp64) or 31 (fp32; fp16 and bf16 are widened to it)
-    near     the window that `near` counts, None for a slot that needs no counting
+    near     (slot, window) for each window that is counted in a look
     low      the threshold lies in [low, low + 2^shift); with a shift of zero it is `low`
     shift    see there
     wanted   how many entries to keep among those in that range; all above it are kept
     found    how many such entries there are, -1 while nobody knows
-    nearing  whether `near` has yet to run
+    nearing  whether a look has yet to run
+    second   whether that is `again`
     scanned  whether equal entries in earlier blocks have been counted
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,15 +38,15 @@ from numpy.typing import NDArray
 
 from pipeline.kernels.contract import DIGIT_BITS, FIRST_BINS, Block, Losses, Trim, Window
 from pipeline.methods.contract import Partial, Round, Scope, add
+from pipeline.methods.parts import windows
 
 State = dict[str, Any]
 _PREFIX = "magnitudes."
 SAMPLE = Round(f"{_PREFIX}sample", sample=True)
-NEAR = Round(f"{_PREFIX}near", keep=True)
+NEAR, AGAIN = Round(f"{_PREFIX}near", keep=True), Round(f"{_PREFIX}again", keep=True)
 TIES = Round("ties", scan=True)
-_STANDARD_ERRORS = 4.0
-#: Bins of a window: as many patterns as eight of the sample's bins hold in fp32.
-_MOST_BINS = 8 << DIGIT_BITS
+#: What is known of each slot.
+_KNOWN = ("low", "shift", "wanted", "found")
 
 
 def slots(density_E: Sequence[float]) -> list[int]:
@@ -65,7 +67,7 @@ def next_round(density_E: Sequence[float], state: State | None) -> Round | None:
         return SAMPLE
     if open_slots := _open(state):
         widest = max(state["shift"][slot] for slot in open_slots)
-        return NEAR if state["nearing"] else Round(f"{_PREFIX}{widest}")
+        return _looks(state) if state["nearing"] else Round(f"{_PREFIX}{widest}")
     return TIES if _has_cut(state) and not state["scanned"] else None
 
 
@@ -94,11 +96,12 @@ def measure(
         patterns = [low if _is_cut(state, slot) else None for slot, low in enumerate(state["low"])]
         add(partial, TIES.name, block.equals(experts, losses, patterns))
     else:
-        windows = _windows(state)
-        for name, size in ((round_.name, _edges(windows)[-1]), ("above", len(experts))):
+        asked = _windows(state)
+        for name, size in ((round_.name, _edges(asked)[-1]), ("above", len(asked))):
             if name not in partial:
                 partial[name] = np.zeros(size, np.int64)
-        block.window_digits(experts, losses, windows, partial[round_.name], partial["above"])
+        places, looked_at = [experts[slot] for slot, _ in asked], [window for _, window in asked]
+        block.window_digits(places, losses, looked_at, partial[round_.name], partial["above"])
 
 
 def settle(
@@ -109,30 +112,38 @@ def settle(
         return _guess(folded, density_E, scope)
     if round_ == TIES:
         return {**state, "scanned": True}
-    windows, counts = _windows(state), folded[round_.name]
-    edges = _edges(windows)
-    found = [
-        _settle_slot(state, slot, window, counts[edges[slot] : edges[slot + 1]], int(folded["above"][slot]))
-        for slot, window in enumerate(windows)
-    ]
-    low, shift, wanted, count = (list(column) for column in zip(*found, strict=True))
-    return {**state, "low": low, "shift": shift, "wanted": wanted, "found": count, "nearing": False}
+    found = {**state, **{name: list(state[name]) for name in _KNOWN}, "nearing": False}
+    beside: dict[int, list[Window]] = {}
+    asked = _windows(state)
+    edges = _edges(asked)
+    for number, (slot, window) in enumerate(asked):
+        if slot not in _open(state):
+            continue
+        counts_B, above = folded[round_.name][edges[number] : edges[number + 1]], int(folded["above"][number])
+        place = _place(state, slot, window, counts_B, above)
+        if place is None:
+            beside[slot] = windows.beside(window, above=state["wanted"][slot] <= above, bits=_bits(state))
+        else:
+            for name, value in zip(_KNOWN, place, strict=True):
+                found[name][slot] = value
+    if round_ == NEAR and _open(found):
+        found |= {"nearing": True, "second": True, "near": _again(found, beside)}
+    return found
 
 
 def recall(kept: Partial, state: State) -> Partial | None:
     """One piece's counts for `ties`, read off what it counted for `near`; None where they are not there."""
-    windows = state["near"]
-    if state["nearing"] or NEAR.name not in kept:
+    asked, counted = state["near"], kept.get(_looks(state).name)
+    if state["nearing"] or counted is None:
         return None
-    counts = np.zeros(len(windows), np.int64)
-    for slot, (window, edge) in enumerate(zip(windows, _edges(windows), strict=False)):
-        if not _is_cut(state, slot):
-            continue
+    counts, told = np.zeros(len(state["low"]), np.int64), set()
+    for (slot, window), edge in zip(asked, _edges(asked), strict=False):
         place = state["low"][slot] - window.low
-        if window.shift or not 0 <= place < window.bins:
-            return None
-        counts[slot] = kept[NEAR.name][edge + place]
-    return {TIES.name: counts}
+        if _is_cut(state, slot) and not window.shift and 0 <= place < window.bins:
+            counts[slot] = counted[edge + place]
+            told.add(slot)
+    cut = {slot for slot in range(len(counts)) if _is_cut(state, slot)}
+    return {TIES.name: counts} if told == cut else None
 
 
 def trim(state: State, slot: int, before: Partial) -> Trim | None:
@@ -149,16 +160,17 @@ def trim(state: State, slot: int, before: Partial) -> Trim | None:
 
 
 def _guess(folded: Partial, density_E: Sequence[float], scope: Scope) -> State:
-    """The state after the sample: a window for every slot that keeps something."""
+    """The state after the sample: windows for every slot that keeps something."""
     wide = bool(folded["wide"])
-    bits = 63 if wide else 31
+    bits = _bits({"wide": wide})
     experts = slots(density_E)
     wanted = [min(kept_count(density_E[expert], scope.numel), scope.numel) for expert in experts]
     return {
         "wide": wide,
         "near": [
-            _window(counts_B, count, scope.numel, bits - DIGIT_BITS + 1) if count else None
-            for counts_B, count in zip(folded[SAMPLE.name], wanted, strict=True)
+            (slot, windows.near(counts_B, count, scope.numel, bits - DIGIT_BITS + 1))
+            for slot, (counts_B, count) in enumerate(zip(folded[SAMPLE.name], wanted, strict=True))
+            if count
         ],
         # A density of zero: the threshold lies above everything.
         "low": [0 if count else (1 << bits) - 1 for count in wanted],
@@ -166,54 +178,58 @@ def _guess(folded: Partial, density_E: Sequence[float], scope: Scope) -> State:
         "wanted": wanted,
         "found": [-1 if count else 0 for count in wanted],
         "nearing": True,
+        "second": False,
         "scanned": False,
     }
 
 
-def _window(counts_B: NDArray[np.int64], wanted: int, numel: int, shift: int) -> Window:
-    """Where the wanted-th largest of `numel` patterns should lie, from a sample's counts of 2^shift patterns
-    each.
+def _looks(state: State) -> Round:
+    """The round that counts near where thresholds should lie: the first or the second."""
+    return AGAIN if state["second"] else NEAR
+
+
+def _again(state: State, beside: Mapping[int, Sequence[Window]]) -> list[tuple[int, Window]]:
+    """What a second look counts: for a slot whose window missed what lies beside it; for one that is known
+    coarsely its range; for one that cuts equals just those, so that ties are read off this look alone.
     """
-    size = int(counts_B.sum())
-    share = wanted / numel
-    error = _STANDARD_ERRORS * math.sqrt(size * share * (1 - share)) + 2 if size < numel else 0.0
-    at_least = counts_B[::-1].cumsum()
-    ranks = np.clip([share * size - error, share * size + error], 1, size)
-    highest, lowest = (len(counts_B) - 1 - int(place) for place in np.searchsorted(at_least, np.ceil(ranks)))
-    bins = highest - lowest + 1
-    finer = min(shift, int(math.log2(_MOST_BINS // bins))) if bins < _MOST_BINS else 0
-    return Window(lowest << shift, shift - finer, bins << finer)
+    asked: list[tuple[int, Window]] = []
+    for slot, (low, shift) in enumerate(zip(state["low"], state["shift"], strict=True)):
+        if slot in beside:
+            asked += [(slot, window) for window in beside[slot]]
+        elif slot in _open(state):
+            digit = min(windows.MOST_BINS.bit_length() - 1, shift)
+            asked.append((slot, Window(low, shift - digit, 1 << digit)))
+        elif _is_cut(state, slot):
+            asked.append((slot, Window(low, 0, 1)))
+    return asked
 
 
-def _windows(state: State) -> list[Window | None]:
-    """What the next round of counting counts for each slot."""
+def _windows(state: State) -> list[tuple[int, Window]]:
+    """What the next round of counting counts: slots and windows."""
     if state["nearing"]:
         return list(state["near"])
-    found: list[Window | None] = [None] * len(state["low"])
-    for slot in _open(state):
-        digit = min(DIGIT_BITS, state["shift"][slot])
-        found[slot] = Window(state["low"][slot], state["shift"][slot] - digit, 1 << digit)
-    return found
+    digits = [(slot, min(DIGIT_BITS, state["shift"][slot])) for slot in _open(state)]
+    return [
+        (slot, Window(state["low"][slot], state["shift"][slot] - digit, 1 << digit)) for slot, digit in digits
+    ]
 
 
-def _edges(windows: Sequence[Window | None]) -> list[int]:
+def _edges(asked: Sequence[tuple[int, Window]]) -> list[int]:
     """Where each window's counts begin when they lie one after the other, and where the last ends."""
-    sizes = [window.bins if window else 0 for window in windows]
-    return [0, *(int(edge) for edge in np.cumsum(sizes))]
+    return [0, *(int(edge) for edge in np.cumsum([window.bins for _, window in asked]))]
 
 
-def _settle_slot(
-    state: State, slot: int, window: Window | None, counts_B: NDArray[np.int64], above: int
-) -> tuple[int, int, int, int]:
-    """(low, shift, wanted, found) of one slot, from the counts of its window's bins."""
-    known = (state["low"][slot], state["shift"][slot], state["wanted"][slot], state["found"][slot])
-    if window is None:
-        return known
+def _place(
+    state: State, slot: int, window: Window, counts_B: NDArray[np.int64], above: int
+) -> tuple[int, int, int, int] | None:
+    """(low, shift, wanted, found) of one slot from the counts of a window's bins; None where it lies
+    elsewhere.
+    """
     # Once a range is known, what lies above it is kept and no longer wanted.
-    wanted = known[2] - (above if state["nearing"] else 0)
+    wanted = state["wanted"][slot] - (above if state["shift"][slot] == _bits(state) else 0)
     at_least = counts_B[::-1].cumsum()
-    if not 0 < wanted <= at_least[-1]:  # the guess missed: the digits start from nothing
-        return known
+    if not 0 < wanted <= at_least[-1]:
+        return None
     place = int(np.searchsorted(at_least, wanted))
     digit = len(counts_B) - 1 - place
     here = int(counts_B[digit])
@@ -227,6 +243,11 @@ def _open(state: State) -> list[int]:
     """Slots whose threshold matters and is not known yet."""
     slots_ = range(len(state["low"]))
     return [s for s in slots_ if state["shift"][s] and state["wanted"][s] not in (0, state["found"][s])]
+
+
+def _bits(state: State) -> int:
+    """Bits of a pattern, and the shift of a slot of which nothing is known."""
+    return 63 if state["wide"] else 31
 
 
 def _is_cut(state: State, slot: int) -> bool:

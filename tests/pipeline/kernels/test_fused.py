@@ -141,7 +141,7 @@ def test_counts_are_the_same() -> None:
     """Digits, windows, what lies above them, and equals of a threshold. NaNs, whose payloads differ, are left
     out.
     """
-    windows = [Window(0x3A000000, 4, 1 << 16), None, Window(0, 16, 1 << 15)]
+    windows = [Window(0x3A000000, 4, 1 << 16), Window(0, 0, 1), Window(0, 16, 1 << 15)]
     slots = [0, 2, 3]
     for pair in pairs("tame"):
         for name, losses in pair.losses().items():
@@ -154,13 +154,13 @@ def test_counts_are_the_same() -> None:
 
 
 def counted(
-    block: Block, slots: list[int], losses: list[Losses], windows: list[Window | None], patterns: list[int]
+    block: Block, slots: list[int], losses: list[Losses], windows: list[Window], patterns: list[int]
 ) -> list[NDArray[np.int64]]:
-    """All that a block counts."""
+    """All that a block counts; the first expert is looked at through two windows."""
     digits = np.zeros((3, 1 << 15), np.int64)
     block.coarse_digits(slots, losses, digits)
-    counts, above = np.zeros((1 << 16) + (1 << 15), np.int64), np.zeros(3, np.int64)
-    block.window_digits(slots, losses, windows, counts, above)
+    counts, above = np.zeros((1 << 16) + 1 + (1 << 15), np.int64), np.zeros(3, np.int64)
+    block.window_digits([slots[0], slots[0], slots[2]], losses, windows, counts, above)
     return [digits, counts, above, block.equals(slots, losses, [patterns[0], None, patterns[2]])]
 
 

@@ -139,6 +139,29 @@ def test_a_sample_that_misleads_costs_rounds_and_nothing_else(dtype: torch.dtype
     assert "magnitudes.63" in asked or "magnitudes.31" in asked
 
 
+@pytest.mark.parametrize("factor", [1.03, 0.97, 0.0])
+def test_a_near_miss_costs_one_more_look(factor: float) -> None:
+    """Where the threshold lies a little beside the window, or is zero, the second look finds it."""
+    generator = torch.Generator().manual_seed(4)
+    delta_N = torch.rand(3000, generator=generator) + 1
+    delta_N[::5] *= -1
+    if not factor:
+        delta_N[1000:] = 0
+    asked: list[str] = []
+
+    def misled(round_: Round, block: PlainBlock, *given: Any) -> None:
+        asked.append(round_.name)
+        other = block.experts_EN * factor if factor else torch.ones_like(block.experts_EN)
+        TIES.measure(round_, replace(block, experts_EN=other) if round_.sample else block, *given)
+
+    knobs = resolve(TIES, 1, weight=1.0, density=0.5)
+    method = replace(TIES, measure=misled)
+    found_N = merge_one(method, torch.zeros_like(delta_N), delta_N[None], knobs)
+    threshold = delta_N.abs().sort(descending=True).values[1499]
+    assert torch.equal(found_N, torch.where(delta_N.abs() >= threshold, delta_N, 0))
+    assert list(dict.fromkeys(asked)) == ["magnitudes.sample", "magnitudes.near", "magnitudes.again"]
+
+
 def test_each_expert_has_its_own_threshold() -> None:
     """Experts with different densities keep different shares, independently of each other."""
     (given,) = tensors("random", torch.float32, experts=3, sizes=(1000,))

@@ -80,7 +80,7 @@ def test_names_are_read_like_files(files: list[Path]) -> None:
 @pytest.mark.parametrize("numel", [0, 1, 1 << 18, (1 << 18) + 1, 10**6, 10**8])
 def test_a_sample_is_a_share_evenly_spread(numel: int) -> None:
     """All of few elements; of many a thirty-second but never less than 2^18, in runs that do not overlap."""
-    runs = sample_runs(7, 7 + numel)
+    runs = sample_runs(7, 7 + numel, least=1 << 18)
     sampled = sum(stop - start for start, stop in runs)
     assert runs[0][0] == 7 and runs[-1][1] == 7 + numel
     assert all(left[1] <= right[0] for left, right in pairwise(runs))
@@ -90,6 +90,15 @@ def test_a_sample_is_a_share_evenly_spread(numel: int) -> None:
         assert max(numel / 32, 1 << 18) <= sampled <= max(numel / 32, 1 << 18) + (1 << 14)
         gaps = [right[0] - left[1] for left, right in pairwise(runs)]
         assert max(gaps) - min(gaps) <= 1
+
+
+@pytest.mark.parametrize("numel", [1, 31, 500, 20_000, 600_000, 10**6, 10**8])
+def test_a_sample_of_many_pieces_is_the_same_share_of_each(numel: int) -> None:
+    """Small pieces are not heard more than large ones: a thirty-second of each, to a run's rounding."""
+    runs = sample_runs(7, 7 + numel, least=0)
+    assert all(7 <= start < stop <= 7 + numel for start, stop in runs)
+    assert all(left[1] <= right[0] for left, right in pairwise(runs))
+    assert 0 <= sum(stop - start for start, stop in runs) - numel / 32 <= len(runs)
 
 
 @pytest.mark.parametrize("sizes", [(300, 900, 200, 800), (600, 700, 800), (900, 50, 50, 850), (1000,)])
