@@ -85,6 +85,16 @@ def save(name: str, result: dict[str, Any]) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
+def rows_before(name: str, conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Method -> its row in a benchmark's results so far, where they are of these conditions: this machine and
+    these versions among them.
+    """
+    path = RESULTS / f"{name}.json"
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    same = all(earlier.get(key) == value for key, value in conditions.items())
+    return {row["method"]: row for row in earlier["methods"]} if same else {}
+
+
 def _version(name: str) -> str:
     try:
         return version(name)

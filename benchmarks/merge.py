@@ -6,7 +6,8 @@
 For each method, in turn and repeated: `cat` of the inputs, `dd` of as many bytes as the output has (flushed),
 our merge, and mergekit's (once: it takes minutes). Quoted are least and middle times; ratios are of the least
 ones. The page cache is warm for all. Prints a table and writes `benchmarks/results/merge.json` with machine,
-versions and commands; rows of other methods stay there if they are of the same machine and versions.
+versions and commands; rows of other methods stay there if they are of the same machine and versions, and
+without --peer so does mergekit's last time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import CACHE, RESULTS, Run, machine, save, summary, timed
+from benchmarks.measure import CACHE, Run, machine, rows_before, save, summary, timed
 from benchmarks.work import make_work
 
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -106,14 +107,6 @@ def show(found: dict[str, Any]) -> None:
     )
 
 
-def measured_before(name: str, conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Method -> its row in the results so far, where they are of this machine, versions and memory."""
-    path = RESULTS / f"{name}.json"
-    earlier = json.loads(path.read_text()) if path.exists() else {}
-    same = all(earlier.get(key) == value for key, value in conditions.items())
-    return {row["method"]: row for row in earlier["methods"]} if same else {}
-
-
 def main() -> None:
     """Run the comparison and write the results."""
     parser = argparse.ArgumentParser(
@@ -129,9 +122,12 @@ def main() -> None:
     directories = make_work(arguments.models / f"work-{arguments.scale:g}", scale=arguments.scale)
     name = "merge" if arguments.scale == 1 else f"merge-{arguments.scale:g}"
     conditions = {"machine": machine(), "memory": arguments.memory}
-    rows = measured_before(name, conditions)
+    rows = rows_before(name, conditions)
     for method in arguments.methods.split(","):
+        earlier = rows.get(method, {})
         rows[method] = compare(method, arguments, directories)
+        if "mergekit" in earlier:
+            rows[method].setdefault("mergekit", earlier["mergekit"])
         show(rows[method])
         save(name, {**conditions, "methods": [rows[each] for each in PARAMETERS if each in rows]})
 

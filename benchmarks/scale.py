@@ -1,7 +1,7 @@
 """How cost grows, what Ray adds, and a 64B merge: synthetic models, weights digested and dropped.
 
     python -m benchmarks.scale growth [--repeat 3]      experts 2..16, parameters x1..x8, workers 1 and 2
-    python -m benchmarks.scale large [--slice 50]       eight 64B experts, or a slice of them
+    python -m benchmarks.scale large [--slice 50] [--methods ties]      eight 64B experts, or a slice of them
     python -m benchmarks.scale ray [--repeat 3]         local threads beside Ray workers, one and two of them
 
 Inputs are made from a pool in memory as they are read (`pipeline/checkpoint/synthetic.py`): a copy, as the
@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import CACHE, Run, machine, save, summary, timed
+from benchmarks.measure import CACHE, Run, machine, rows_before, save, summary, timed
 from benchmarks.merge import write_config
 from cluster.contract import Unit
 from cluster.local import LocalExecutor
@@ -81,14 +81,15 @@ def growth(repeat: int) -> dict[str, Any]:
     return {"machine": machine(), "memory": "1GiB", "small": SMALL, "points": points}
 
 
-def large(slice_: int) -> dict[str, Any]:
+def large(name: str, slice_: int, methods: list[str]) -> dict[str, Any]:
     """TIES and task arithmetic of eight experts of 64B parameters, or of one `slice_`-th of their layers and
     vocabulary (at 50 that is one layer of 82: an eightieth of the parameters).
     """
     layers, vocab = max(1, LARGE["layers"] // slice_), LARGE["vocab"] // slice_
     shape = {**LARGE, "layers": layers, "vocab": vocab}
-    found = []
-    for method in ("task_arithmetic", "ties"):
+    conditions = {"machine": machine(), "shape": shape, "experts": 8, "memory": LARGE_MEMORY, "workers": 2}
+    rows = rows_before(name, conditions)
+    for method in methods:
         names = models(shape, 8)
         planned = planned_s(method, names)
         run, record = tried(method, names, 2, LARGE_MEMORY)
@@ -103,20 +104,13 @@ def large(slice_: int) -> dict[str, Any]:
             "peak_bytes": run.peak_bytes,
         }
         point |= {"read_bytes": read, "merged_bytes": write, "digest": record["weights_digest"]}
-        found.append(point)
+        rows[method] = point
         print(
             f"{method:16} {write / 2e9:.2f}B parameters, {read / 1e12:.3f} TB read, {run.wall_s:.1f} s, "
             f"{read / run.wall_s / 1e9:.2f} GB/s, {run.peak_bytes / 2**30:.2f} GiB, plan {planned:.0f} s",
             flush=True,
         )
-    return {
-        "machine": machine(),
-        "shape": shape,
-        "experts": 8,
-        "memory": LARGE_MEMORY,
-        "workers": 2,
-        "merges": found,
-    }
+    return {**conditions, "methods": list(rows.values())}
 
 
 def planned_s(method: str, names: list[str]) -> float:
@@ -203,6 +197,7 @@ def main() -> None:
     parser.add_argument("what", choices=["growth", "large", "ray"])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--slice", type=int, default=1, dest="slice_")
+    parser.add_argument("--methods", default="task_arithmetic,ties", help="of a large merge; other rows stay")
     arguments = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
     if arguments.what == "growth":
@@ -212,7 +207,8 @@ def main() -> None:
     elif arguments.what == "ray":
         save("ray", on_ray(arguments.repeat))
     else:
-        save("large" if arguments.slice_ == 1 else f"large-{arguments.slice_}", large(arguments.slice_))
+        name = "large" if arguments.slice_ == 1 else f"large-{arguments.slice_}"
+        save(name, large(name, arguments.slice_, arguments.methods.split(",")))
 
 
 if __name__ == "__main__":
