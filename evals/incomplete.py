@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evals.fanout import Evaluation, Failure
-from pipeline.errors import RunError
+from pipeline.errors import LIST_ITEM, RunError
 
 
 def incomplete(evaluation: Evaluation) -> RunError | None:
@@ -15,7 +15,7 @@ def incomplete(evaluation: Evaluation) -> RunError | None:
     count = len(evaluation.failures)
     return RunError(
         f"{count} of {count + len(evaluation.records)} scores could not be measured",
-        where="\n            ".join(reasons(evaluation.failures)),
+        where=LIST_ITEM.join(reasons(evaluation.failures)),
         hint="what is mended is measured by the same command",
     )
 

@@ -17,6 +17,27 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
+_MOST_FIELD = 4000
+#: Joins the items of a list inside a field of an error, so that they stand below each other.
+LIST_ITEM = "\n" + " " * 12
+
+
+def shown(text: object, most: int = 200) -> str:
+    """Make text from outside fit to print: one line, printable characters only, at most `most` of them.
+
+    For every name of a file, tensor, model or task on a terminal, in a table, an error or a plot: control
+    characters become their escapes, so that a name cannot move the cursor or fake a line of ours.
+    """
+    found = str(text)
+    clipped = found if len(found) <= most else found[: most - 1] + "…"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in clipped)
+
+
+def _field(text: str) -> str:
+    """A field of an error, fit to print; only the line ends of our own lists (`LIST_ITEM`) are kept."""
+    clipped = text if len(text) <= _MOST_FIELD else text[: _MOST_FIELD - 1] + "…"
+    return LIST_ITEM.join(shown(line, _MOST_FIELD) for line in clipped.split(LIST_ITEM))
+
 
 class MergescaleError(Exception):
     """What happened, where, what was expected, what was found, and what to do about it.
@@ -34,15 +55,15 @@ class MergescaleError(Exception):
 
     def __str__(self) -> str:
         fields = ("where", "expected", "found", "hint")
-        lines = [f"  {name + ':':<10}{getattr(self, name)}" for name in fields if getattr(self, name)]
-        return "\n".join([self.what, *lines])
+        lines = [f"  {name + ':':<10}{_field(getattr(self, name))}" for name in fields if getattr(self, name)]
+        return "\n".join([_field(self.what), *lines])
 
     @property
     def one_line(self) -> str:
         """What `str` says, in one line: for lists in which each reason has a place of its own."""
         fields = ("where", "expected", "found", "hint")
         given = (f"{name}: {getattr(self, name)}" for name in fields if getattr(self, name))
-        return " ".join("; ".join([self.what, *given]).split())
+        return shown(" ".join("; ".join([self.what, *given]).split()), _MOST_FIELD)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         """Keyword-only fields survive the trip from a worker process."""

@@ -21,7 +21,6 @@ from typing import Any
 
 from cluster.ledger import Ledger
 from pipeline.checkpoint.files import atomic_write, create_sized
-from pipeline.config.load import canonical_json
 from pipeline.errors import RunError
 from pipeline.output import (
     LEDGER_NAME,
@@ -32,6 +31,7 @@ from pipeline.output import (
     work_directory,
 )
 from pipeline.plan.plan import MergePlan
+from pipeline.untrusted import canonical_json
 
 
 class Staging:

@@ -26,7 +26,7 @@ from evals.setting import Setting, lowest
 from evals.suites import Suite, check_suite_names, load_suite, locate_data
 from pipeline.checkpoint.files import digest_file
 from pipeline.checkpoint.index import read_directory
-from pipeline.errors import ConfigError, RunError
+from pipeline.errors import LIST_ITEM, ConfigError, RunError
 from pipeline.values import ModelRef
 
 _BATCH = "16"
@@ -275,7 +275,7 @@ def _close(
     if lines:
         raise RunError(
             "parts of the family are missing or not good enough",
-            where="\n            ".join(lines),
+            where=LIST_ITEM.join(lines),
             expected="every expert above its base and constant answers by two standard errors",
             hint=f"see {config.out / 'family.md'}; change the training, or replace the task",
         )

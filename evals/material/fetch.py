@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evals.material.packages import Package
-from pipeline.errors import RunError
+from pipeline.errors import LIST_ITEM, RunError
 
 Report = Callable[[str], None]
 
@@ -76,7 +76,7 @@ def _call(package: Package, command: list[str], folder: Path) -> None:
         raise RunError(
             f"{package.kind} could not fetch {package.name} {package.version}",
             where=" ".join(command),
-            found="\n".join(done.stderr.strip().splitlines()[-6:]),
+            found=LIST_ITEM.join(done.stderr.strip().splitlines()[-6:]),
             hint=f"check that {package.kind} reaches its package index; the same command goes on from here",
         )
 

@@ -23,7 +23,7 @@ from typing import Any
 from evals.material.fetch import Report, fetch
 from evals.material.packages import SMOLLM2
 from pipeline.checkpoint.files import atomic_write
-from pipeline.errors import RunError
+from pipeline.errors import LIST_ITEM, RunError
 
 NAME = "SmolLM2-135M-Instruct"
 SOURCE = "mergescale_source.json"
@@ -91,7 +91,7 @@ def _convert_aside(folder: Path, file: str, out: Path) -> None:
         raise RunError(
             f"{NAME} could not be converted",
             where=" ".join(command),
-            found="\n".join(done.stderr.strip().splitlines()[-6:]),
+            found=LIST_ITEM.join(done.stderr.strip().splitlines()[-6:]),
         )
 
 

@@ -30,7 +30,7 @@ from evals.studies.state import (
 )
 from evals.studies.tuning import Trial, choices, judge, pairs_of
 from evals.task import Task
-from pipeline.errors import MergescaleError, RunError
+from pipeline.errors import LIST_ITEM, MergescaleError, RunError
 from pipeline.run import run_merge
 
 _VERSIONS = ("mergescale", "lm_eval", "transformers", "torch")
@@ -224,6 +224,6 @@ def _incomplete(
     return RunError(
         f"{len(reasons)} of {len(asked)} scores are missing"
         + (f", {several(len(not_kept), 'model')} not kept" if not_kept else ""),
-        where="\n            ".join([*counted(reasons), *not_kept]),
+        where=LIST_ITEM.join([*counted(reasons), *not_kept]),
         hint="the report shows the holes; what is mended is measured by the same command",
     )

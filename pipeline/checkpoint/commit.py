@@ -21,7 +21,7 @@ from pipeline.checkpoint.manifest import (
     read_manifest,
     record_name,
 )
-from pipeline.errors import CheckpointError, OutputError, VerifyError
+from pipeline.errors import LIST_ITEM, CheckpointError, OutputError, VerifyError
 from pipeline.values import ModelRef
 
 _MOST_LISTED = 20
@@ -136,7 +136,7 @@ def verify(directory: Path, progress: Callable[[int], None] | None = None) -> Ma
         "the model is not what its manifest says",
         where=str(directory),
         expected=f"{MANIFEST_NAME} and the files it lists",
-        found="\n            ".join(lines),
+        found=LIST_ITEM.join(lines),
         hint="copy the model again from its source, or merge again",
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import secrets
 import sys
@@ -23,6 +22,7 @@ import xxhash
 
 from pipeline.checkpoint.buffers import page_buffer
 from pipeline.errors import CheckpointError, RunError
+from pipeline.untrusted import read_json
 
 _DIGEST_BUFFER_BYTES = 4 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -185,19 +185,15 @@ def digest_file(
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """A small JSON file that must hold an object. Raises CheckpointError for anything else."""
+    """Read a small JSON file that must hold an object. Raises CheckpointError for anything else."""
     try:
-        value = json.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
+        value = read_json(path)
+    except FileNotFoundError as error:
         raise CheckpointError(
             "file cannot be read",
             where=str(path),
             found=error.strerror or str(error),
-            hint="check the permissions",
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(
-            "file is not JSON", where=str(path), found=str(error), hint="copy or download the file again"
+            hint="check that it is there and that links do not point to removed files",
         ) from error
     if not isinstance(value, dict):
         raise CheckpointError(

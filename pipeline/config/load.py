@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from os import PathLike
 from typing import Any
@@ -14,6 +13,7 @@ from pipeline.config.mergekit import read_mergekit
 from pipeline.config.place import Place
 from pipeline.config.reference import local_path, write_reference
 from pipeline.config.text import read_documents, read_file
+from pipeline.untrusted import canonical_json
 
 
 def load_config(path: str | PathLike[str]) -> MergeConfig:
@@ -84,11 +84,6 @@ def to_dict(config: MergeConfig) -> dict[str, Any]:
         data["parameters"] = _settings(config.parameters)
     types = {"dtype": config.dtype, "out_dtype": config.out_dtype}
     return data | {name: value for name, value in types.items() if value is not None}
-
-
-def canonical_json(obj: object) -> str:
-    """One text a value: sorted keys, no blanks, ASCII, floats exact. ValueError for NaN or infinity."""
-    return json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def fingerprint(obj: object) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from cluster.contract import Executor, Outcome, Unit
 from cluster.progress import Progress
-from pipeline.errors import MergescaleError, UnitError
+from pipeline.errors import LIST_ITEM, MergescaleError, UnitError
 
 _LOOK_EVERY_S = 1.0
 
@@ -104,7 +104,7 @@ def failure(failed: Mapping[str, Outcome], what: str) -> UnitError:
     """What to raise for models that failed, by name: all of them, each with its reason."""
     return UnitError(
         what,
-        where="\n            ".join(f"{name}: {reason(outcome)}" for name, outcome in failed.items()),
+        where=LIST_ITEM.join(f"{name}: {reason(outcome)}" for name, outcome in failed.items()),
         hint="run the same command again when that is mended: it goes on where it stopped",
     )
 

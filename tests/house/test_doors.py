@@ -18,16 +18,18 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pipeline": ("pipeline.config", "pipeline.plan", "pipeline.run", "cluster.contract"),
     "pipeline.values": (),
     "pipeline.errors": (),
-    "pipeline.machine": ("pipeline.errors",),
+    "pipeline.untrusted": ("pipeline.errors",),
+    "pipeline.machine": ("pipeline.errors", "pipeline.untrusted"),
     "pipeline.kernels": (),
     "pipeline.methods": ("pipeline.values", "pipeline.errors", "pipeline.kernels"),
-    "pipeline.checkpoint": ("pipeline.values", "pipeline.errors"),
+    "pipeline.checkpoint": ("pipeline.values", "pipeline.errors", "pipeline.untrusted"),
     "pipeline.checkpoint.s3": (
-        "pipeline.values", "pipeline.errors", "pipeline.checkpoint", "cluster.progress",
+        "pipeline.values", "pipeline.errors", "pipeline.untrusted", "pipeline.checkpoint", "cluster.progress",
     ),
-    "pipeline.config": ("pipeline.values", "pipeline.errors", "pipeline.methods"),
+    "pipeline.config": ("pipeline.values", "pipeline.errors", "pipeline.untrusted", "pipeline.methods"),
     "pipeline.plan": (
-        "pipeline.values", "pipeline.errors", "pipeline.machine", "pipeline.config", "pipeline.methods",
+        "pipeline.values", "pipeline.errors", "pipeline.untrusted", "pipeline.machine", "pipeline.config",
+        "pipeline.methods",
         "pipeline.checkpoint.index", "pipeline.checkpoint.locate", "pipeline.checkpoint.layout",
     ),
     "pipeline.work": (
@@ -46,23 +48,28 @@ DOORS: dict[str, tuple[str, ...]] = {
         "pipeline.methods", "pipeline.checkpoint.files", "pipeline.plan.cost", "pipeline.plan.plan",
         "pipeline.work.orders", "pipeline.staging", "cluster.fold",
     ),
-    "pipeline.output": ("pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint"),
+    "pipeline.output": ("pipeline.errors", "pipeline.untrusted", "pipeline.plan.plan", "pipeline.checkpoint"),
     "pipeline.staging": (
-        "pipeline.errors", "pipeline.output", "pipeline.plan.plan", "pipeline.checkpoint", "pipeline.config",
+        "pipeline.errors", "pipeline.untrusted", "pipeline.output", "pipeline.plan.plan",
+        "pipeline.checkpoint", "pipeline.config",
         "cluster.ledger",
     ),
-    "pipeline.status": ("pipeline.errors", "pipeline.checkpoint", "pipeline.output", "cluster.ledger"),
+    "pipeline.status": (
+        "pipeline.errors", "pipeline.untrusted", "pipeline.checkpoint", "pipeline.output", "cluster.ledger",
+    ),
     "pipeline.publishing": (
         "pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint", "pipeline.config", "pipeline.methods",
         "pipeline.staging", "cluster.contract",
     ),
     "pipeline.training": (
-        "pipeline.values", "pipeline.errors", "pipeline.config", "pipeline.checkpoint", "pipeline.machine",
+        "pipeline.values", "pipeline.errors", "pipeline.untrusted", "pipeline.config",
+        "pipeline.checkpoint", "pipeline.machine",
         "pipeline.colours", "cluster.contract", "cluster.progress",
     ),
     "cluster": (),
     "evals": (
-        "pipeline.values", "pipeline.errors", "pipeline.machine", "pipeline.checkpoint", "pipeline.colours",
+        "pipeline.values", "pipeline.errors", "pipeline.untrusted", "pipeline.machine",
+        "pipeline.checkpoint", "pipeline.colours",
         "pipeline.config", "pipeline.plan.plan", "cluster.contract", "cluster.progress",
     ),
     "evals.merges": (
@@ -71,7 +78,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "evals.harness": (
         "evals.content", "evals.definitions", "evals.models", "evals.record", "evals.setting", "evals.stderr",
-        "evals.suites", "evals.task", "pipeline.errors", "pipeline.checkpoint", "pipeline.plan.plan",
+        "evals.suites", "evals.task", "pipeline.errors", "pipeline.untrusted", "pipeline.checkpoint",
+        "pipeline.plan.plan",
         "pipeline.work.holding",
     ),
     "evals.material": ("pipeline.errors", "pipeline.checkpoint"),
