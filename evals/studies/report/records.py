@@ -29,7 +29,11 @@ def cells_json(cells: Sequence[Behind]) -> bytes:
             {
                 "cell": one.anchor,
                 "role": one.cell.role,
-                **{key: value for key, value in asdict(one.cell.subject).items() if key != "seed"},
+                **{
+                    key: value
+                    for key, value in asdict(one.cell.subject).items()
+                    if key not in ("seed", "run")
+                },
                 "holes": one.cell.holes,
                 "records": one.cell.records,
             },
@@ -53,7 +57,7 @@ def _columns() -> Any:
     text, whole, real = pa.string(), pa.int64(), pa.float64()
     kinds = {
         "id": text, "base": text, "size": text, "quality": text, "parameters": whole, "kind": text,
-        "method": text, "count": whole, "seed": whole, "experts": pa.list_(text),
+        "method": text, "count": whole, "seed": whole, "run": whole, "experts": pa.list_(text),
         "role": text, "suite": text, "category": text, "task": text, "metric": text,
         "higher_is_better": pa.bool_(), "chance": real,
         "value": real, "stderr": real, "n": whole, "items": pa.list_(real), "why": text,

@@ -20,6 +20,9 @@ class Subject:
     method: "" unless it is a merge.  count: experts that were merged, 0 unless it is a merge.
     experts: their held-in categories; of an expert its own; of a base none; of a multitask model all.
     seed: that picked them, 0 where none did.
+    run: which training of the base's experts it comes from, of an expert, multitask model or merge: the same
+    recipe and rows with other random draws. A merge of run r is one of experts of run r. 0: the only one, and
+    every base.
     """
 
     base: str
@@ -31,6 +34,7 @@ class Subject:
     count: int = 0
     seed: int = 0
     experts: tuple[str, ...] = ()
+    run: int = 0
 
 
 @dataclass(frozen=True)

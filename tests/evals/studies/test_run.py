@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cluster.contract import Outcome, Unit
@@ -16,9 +19,10 @@ from evals.studies.config import StudyConfig
 from evals.studies.estimate import Amount, in_words
 from evals.studies.order import prepare
 from evals.studies.plan import plan_study
+from evals.studies.report.records import records_parquet
 from evals.studies.reporting import report_study
 from evals.studies.run import Running, run_study
-from evals.studies.state import cost_rows, read_state, scores_of
+from evals.studies.state import ORDER, cost_rows, read_state, scores_of
 from evals.studies.status import status_of
 from pipeline.checkpoint.manifest import MANIFEST_NAME
 from pipeline.errors import InputError, RunError
@@ -64,6 +68,18 @@ def test_a_study_measures_every_cell_once(done: StudyConfig) -> None:
     assert missing is None and not executor.ran
     assert report_study(done.out).read_bytes() == page
     assert not list(done.out.rglob("*.safetensors"))
+
+
+def test_a_score_of_before_runs_were_known_is_of_run_0(done: StudyConfig, tmp_path: Path) -> None:
+    """An order that says nothing of runs is read as one of run 0, and published records say so."""
+    state = read_state(done.out)
+    content = json.loads((done.out / ORDER).read_text())
+    for subject in content["subjects"]:
+        assert subject.pop("run") == 0
+    (tmp_path / ORDER).write_text(json.dumps(content))
+    assert read_state(tmp_path) == state
+    table = pq.read_table(pa.BufferReader(records_parquet(scores_of(done.out, state))))
+    assert set(table["run"].to_pylist()) == {0}
 
 
 def test_merges_are_scored_on_their_experts_tasks_and_the_held_out_ones(done: StudyConfig) -> None:
