@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.checkpoint.commit import check_replaceable
 from pipeline.checkpoint.files import free_bytes
 from pipeline.checkpoint.manifest import MANIFEST_NAME, InputFile, Manifest, read_manifest, record_name
+from pipeline.checkpoint.synthetic import is_synthetic
 from pipeline.errors import OutputError
 from pipeline.plan.plan import MergePlan
 
@@ -84,10 +85,8 @@ def check_outputs(plans: Sequence[MergePlan], outs: Sequence[Path], fresh: bool)
     """`check_output` for merges of one run, which must also keep out of each other's way: no output is an
     input of another, and together they fit on the disk.
     """
-    for out in outs:
-        for plan in plans:
-            _apart_from_inputs(plan, out)
-    found = [check_output(plan, out, fresh) for plan, out in zip(plans, outs, strict=True)]
+    _apart_from_inputs(plans, outs)
+    found = [_check_output(plan, out, fresh) for plan, out in zip(plans, outs, strict=True)]
     open_ = [
         (plan, out)
         for plan, out, done in zip(plans, outs, found, strict=True)
@@ -104,8 +103,13 @@ def check_output(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
     Raises OutputError for whatever would keep the merge from being begun, continued or published: something
     that is not ours, an input, another merge (unless `fresh`), a disk too small.
     """
+    _apart_from_inputs([plan], [out])
+    return _check_output(plan, out, fresh)
+
+
+def _check_output(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
+    """`check_output` of an output that is known to overlap no input."""
     _below_a_directory(out)
-    _apart_from_inputs(plan, out)
     check_work_directory(out)
     if not fresh and record_name(out) is not None and not out.is_symlink():
         return _same_merge(plan, out)
@@ -115,6 +119,42 @@ def check_output(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
     if not plan.discard:
         _enough_room([(plan, out)])
     return None
+
+
+def check_apart(out: str | Path, directories: Iterable[str | Path], files: Iterable[str | Path] = ()) -> None:
+    """Check that an output overlaps no input, whatever links lead there. For every command that writes.
+
+    Args:
+        out: where the command writes; it need not be there yet.
+        directories: model directories that the command reads: `out` may not be, hold or lie in one.
+        files: weight files that it reads, which may be links: `out` may not hold the file itself.
+
+    Raises:
+        OutputError: naming the output and the input.
+    """
+    _check_apart(out, _Read([*directories, *files]))
+
+
+class _Read:
+    """Paths that a command reads, resolved once: `real` holds each, `around` the directories above one."""
+
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        self.real = {Path(os.path.realpath(path)): path for path in paths}
+        self.around = {above: path for real, path in self.real.items() for above in real.parents}
+
+
+def _check_apart(out: str | Path, read: _Read) -> None:
+    ours = Path(os.path.realpath(out))
+    lies_in = next((read.real[above] for above in (ours, *ours.parents) if above in read.real), None)
+    overlapping = read.around.get(ours, lies_in)
+    if overlapping is not None:
+        raise OutputError(
+            "the output directory overlaps an input model",
+            where=str(out),
+            expected="a directory beside the models, neither in nor around one",
+            found=f"the input {overlapping}",
+            hint=_ELSEWHERE,
+        )
 
 
 def check_work_directory(out: Path) -> None:
@@ -161,6 +201,21 @@ def input_records(plan: MergePlan) -> list[InputFile]:
     ]
 
 
+def _apart_from_inputs(plans: Sequence[MergePlan], outs: Sequence[Path]) -> None:
+    """Neither an output nor its work directory may overlap a model that any of the plans reads."""
+    models = {
+        index.directory: index
+        for plan in plans
+        for index in (*plan.indexes, plan.companion)
+        if not is_synthetic(index.directory)
+    }
+    # Paths are resolved once for all outputs: that costs a system call for each of their parts.
+    read = _Read([*models, *(file.path for index in models.values() for file in index.files)])
+    for out in outs:
+        for place in (out, work_directory(out)):
+            _check_apart(place, read)
+
+
 def _below_a_directory(out: Path) -> None:
     """The nearest thing that exists above the output must be a directory."""
     above = next(path for path in out.parents if os.path.lexists(path))
@@ -172,21 +227,6 @@ def _below_a_directory(out: Path) -> None:
             found="a file or a broken link",
             hint=_ELSEWHERE,
         )
-
-
-def _apart_from_inputs(plan: MergePlan, out: Path) -> None:
-    """Neither the output nor the work directory may be, hold or lie in a model that is read."""
-    for place in (out, work_directory(out)):
-        ours = Path(os.path.realpath(place))
-        for index in (*plan.indexes, plan.companion):
-            theirs = Path(os.path.realpath(index.directory))
-            if ours == theirs or ours in theirs.parents or theirs in ours.parents:
-                raise OutputError(
-                    "the output and an input are in each other's way",
-                    where=str(place),
-                    found=f'model "{index.ref}" at {index.directory}',
-                    hint="give an output directory beside the models, not in or around one",
-                )
 
 
 def _same_merge(plan: MergePlan, out: Path) -> Manifest:

@@ -63,12 +63,12 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pipeline.training": (
         "pipeline.values", "pipeline.errors", "pipeline.untrusted", "pipeline.config",
         "pipeline.checkpoint", "pipeline.machine",
-        "pipeline.colours", "cluster.contract", "cluster.progress",
+        "pipeline.colours", "pipeline.output", "cluster.contract", "cluster.progress",
     ),
     "cluster": (),
     "evals": (
         "pipeline.values", "pipeline.errors", "pipeline.untrusted", "pipeline.machine",
-        "pipeline.checkpoint", "pipeline.colours",
+        "pipeline.checkpoint", "pipeline.colours", "pipeline.output",
         "pipeline.config", "pipeline.plan.plan", "cluster.contract", "cluster.progress",
     ),
     "evals.merges": (
