@@ -5,6 +5,7 @@ Shape legend: E experts, N elements of one tensor.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,28 @@ class Setting:
 def every_setting() -> list[Any]:
     """pytest parameters: for every method its schools' defaults, and each knob turned by itself."""
     return [pytest.param(setting, id=str(setting)) for name in CATALOGUE for setting in settings_of(name)]
+
+
+def each_with(variants: Sequence[Any]) -> list[Any]:
+    """pytest parameters (setting, variant) for every method's settings and every variant.
+
+    Each setting has one variant in the quick suite, chosen by a hash of the two, and all of them in
+    `make test-all`: the quick suite grows with the methods, not with the product.
+    """
+    found = []
+    for parameter in every_setting():
+        (setting,) = parameter.values
+        chosen = min(variants, key=lambda variant: zlib.crc32(f"{setting} {variant}".encode()))
+        found += [
+            pytest.param(
+                setting,
+                variant,
+                id=f"{setting}-{variant}",
+                marks=() if variant == chosen else pytest.mark.slow,
+            )
+            for variant in variants
+        ]
+    return found
 
 
 def every_method() -> list[Any]:

@@ -7,14 +7,13 @@ import random
 import pytest
 import torch
 
-from tests.helpers.cases import DTYPES, Setting, every_setting, same_bits, tensors
+from tests.helpers.cases import DTYPES, Setting, each_with, every_setting, same_bits, tensors
 from tests.helpers.driver import merge
 
 SIZES = (64, 1, 130, 33)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("setting", every_setting())
+@pytest.mark.parametrize(("setting", "dtype"), each_with(DTYPES))
 def test_cut_equals_whole(setting: Setting, dtype: torch.dtype) -> None:
     """Any cut into blocks, folded in any order, gives the same bytes as no cut, for tame and broken inputs
     alike.
@@ -32,8 +31,7 @@ def test_cut_equals_whole(setting: Setting, dtype: torch.dtype) -> None:
             assert same_bits(merged_N, cut[name]), f"{kind}, {name} cut at {cuts[name]}"
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("setting", every_setting())
+@pytest.mark.parametrize(("setting", "dtype"), each_with([torch.float32, torch.bfloat16]))
 def test_every_element_alone(setting: Setting, dtype: torch.dtype) -> None:
     """Even blocks of a single element, where nothing is vectorised, give the same bytes as the whole."""
     given = tensors("wild", dtype, sizes=(11, 4), seed=5)

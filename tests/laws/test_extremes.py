@@ -9,7 +9,16 @@ import torch
 
 from pipeline.errors import ConfigError
 from pipeline.methods import CATALOGUE, load_method
-from tests.helpers.cases import DTYPES, Setting, every_method, every_setting, rounding, same_bits, tensors
+from tests.helpers.cases import (
+    DTYPES,
+    Setting,
+    each_with,
+    every_method,
+    every_setting,
+    rounding,
+    same_bits,
+    tensors,
+)
 from tests.helpers.driver import merge_one, resolve
 
 
@@ -29,8 +38,7 @@ def test_lengths_one_and_zero(setting: Setting) -> None:
     assert empty.shape == (0,) and empty.dtype == torch.float32
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("setting", every_setting())
+@pytest.mark.parametrize(("setting", "dtype"), each_with(DTYPES))
 def test_broken_entries_stay_where_they_are(setting: Setting, dtype: torch.dtype) -> None:
     """An entry that is NaN or Inf in any input is not finite in the output, dropped or not; every other entry
     is.

@@ -12,6 +12,7 @@ from tests.helpers.cases import (
     DTYPES,
     WEIGHTS,
     Setting,
+    each_with,
     every_method,
     every_setting,
     rounding,
@@ -32,8 +33,7 @@ def test_one_expert(setting: Setting, dtype: torch.dtype) -> None:
     assert torch.equal(merged_N, given.experts_EN[0])
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("setting", every_setting())
+@pytest.mark.parametrize(("setting", "dtype"), each_with(DTYPES))
 def test_base_at_weight_zero(setting: Setting, dtype: torch.dtype) -> None:
     """With every weight at zero the base comes out."""
     (given,) = tensors("random", dtype)
@@ -47,8 +47,7 @@ def test_base_at_weight_zero(setting: Setting, dtype: torch.dtype) -> None:
     assert torch.equal(merged_N, given.base_N)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("setting", every_setting())
+@pytest.mark.parametrize(("setting", "dtype"), each_with(DTYPES))
 def test_order_of_experts(setting: Setting, dtype: torch.dtype) -> None:
     """Listing the experts in another order changes nothing beyond the rounding of sums; with two experts, not
     a bit.

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.cases import Setting, every_setting, rounding, tensors
+from tests.helpers.cases import Setting, each_with, rounding, tensors
 from tests.helpers.driver import Given, merge
 
 # Kinds whose deltas are exact in the dtype: then every decision (kept or not, which sign) is the same in
 # fp64.
-KINDS = [
-    pytest.param("grid", torch.float32, id="grid-fp32"),
-    pytest.param("grid", torch.float64, id="grid-fp64"),
-    pytest.param("grid", torch.bfloat16, id="grid-bf16"),
-    pytest.param("grid", torch.float16, id="grid-fp16"),
-    pytest.param("fine", torch.float32, id="fine-fp32"),
-    pytest.param("random", torch.float64, id="random-fp64"),
-]
+KINDS = (
+    ("grid", torch.float32),
+    ("grid", torch.float64),
+    ("grid", torch.bfloat16),
+    ("grid", torch.float16),
+    ("fine", torch.float32),
+    ("random", torch.float64),
+)
 
 
 def fp64(given: list[Given]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -32,10 +32,10 @@ def fp64(given: list[Given]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
-@pytest.mark.parametrize(("kind", "dtype"), KINDS)
-@pytest.mark.parametrize("setting", every_setting())
-def test_equals_reference(setting: Setting, kind: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("setting", "inputs"), each_with(KINDS))
+def test_equals_reference(setting: Setting, inputs: tuple[str, torch.dtype]) -> None:
     """The merged weights are the reference's, within the rounding of the compute dtype."""
+    kind, dtype = inputs
     reference = import_module(f"tests.helpers.references.{setting.method}")
     given = tensors(kind, dtype, experts=4, sizes=(97, 40), seed=2)
     knobs, models = setting.knobs(4), [f"expert-{e}" for e in range(4)]
