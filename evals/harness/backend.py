@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,16 +20,8 @@ from evals.models import Model
 from evals.setting import Setting
 from pipeline.errors import CheckpointError, RunError
 from pipeline.plan.plan import MergePlan
+from pipeline.training.loading import in_words, load_tokenizer
 
-#: Files of which each is enough for a tokenizer.
-_VOCABULARIES = (
-    "tokenizer.json",
-    "tokenizer.model*",
-    "tekken.json",
-    "*vocab*",
-    "*spiece*",
-    "*sentencepiece*",
-)
 _kept: dict[tuple[Any, ...], Any] = {}
 _merged: dict[str, list[dict[str, Any]]] = {}
 _refused: dict[tuple[Any, ...], CheckpointError] = {}
@@ -87,7 +78,7 @@ def _from_directory(model: Model, setting: Setting) -> Any:
     """HFLM over the model's directory."""
     from transformers import AutoModelForCausalLM
 
-    tokenizer = _tokenizer(model, model.path)
+    tokenizer = load_tokenizer(Path(model.path), model.path)
     with spending("load", model.label, model.weights_bytes):
         return _hflm(model, setting, AutoModelForCausalLM, model.path, tokenizer, {})
 
@@ -109,7 +100,7 @@ def _from_merge(model: Model, setting: Setting) -> Any:
             "generation_config": _generation_settings(Path(folder)),
         }
         architecture = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-        return _hflm(model, setting, architecture, None, _tokenizer(model, folder), given)
+        return _hflm(model, setting, architecture, None, load_tokenizer(Path(folder), model.path), given)
 
 
 def _generation_settings(folder: Path) -> Any:
@@ -167,7 +158,7 @@ def _hflm(
             source, dtype=setting.dtype, output_loading_info=True, ignore_mismatched_sizes=True, **given
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise _unloadable(model, _in_words(error)) from error
+        raise _unloadable(model, in_words(error)) from error
     shapes = [f"{name} is {_shape(there)}, not {_shape(due)}" for name, there, due in info["mismatched_keys"]]
     if shapes or info["missing_keys"]:
         missing = ", ".join(sorted(map(str, info["missing_keys"]))[:4])
@@ -204,31 +195,3 @@ def ask(lm: Any, kind: str, requests: Sequence[Any], label: str) -> list[Any]:
             hint="put the tokenizer files of the model's own base into its directory",
         ) from error
     return answers
-
-
-def _tokenizer(model: Model, place: str) -> Any:
-    """The tokenizer beside the weights. CheckpointError when there is none that transformers can read."""
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise CheckpointError(
-            "the model has no tokenizer that can be read",
-            where=model.path,
-            expected="tokenizer.json or another tokenizer file beside the weights",
-            found=_in_words(error) if _has_vocabulary(Path(place)) else "no file that holds a tokenizer",
-            hint="copy the tokenizer files of its base model into the directory",
-        ) from error
-
-
-def _has_vocabulary(place: Path) -> bool:
-    return any(fnmatchcase(file.name, kind) for file in place.iterdir() for kind in _VOCABULARIES)
-
-
-def _in_words(error: Exception) -> str:
-    """What a library's error says: its first line, or all of them where the first only announces the rest."""
-    lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
-    text = " ".join(lines) if lines[0].endswith(":") else lines[0]
-    bare = isinstance(error, LookupError | AttributeError | TypeError)  # of these the text alone says little
-    return f"{type(error).__name__}: {text}" if bare and text else text or type(error).__name__

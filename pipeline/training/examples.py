@@ -108,31 +108,60 @@ def _example(line: str, where: str) -> Example:
 def encode(tokenizer: Any, question: str, choice: str, max_length: int, where: str = "") -> Encoded:
     """Tokens of `question`, one space, `choice`, as lm-eval scores them; a long prompt loses its beginning.
 
-    The answer is what the whole text adds to the prompt's own tokens. InputError, with `where`: no tokens, or
-    an answer of more than `max_length`.
+    InputError, with `where`: no tokens, or an answer of more than `max_length`.
     """
-    prompt = question.rstrip()
-    text = f"{prompt}{question[len(prompt) :]} {choice}"
-    head, whole = (
-        tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"] for part in (prompt, text)
-    )
-    if not head or len(whole) <= len(head):
+    head, answer = encode_pair(tokenizer, question, f" {choice}")
+    if not head or not answer:
         raise InputError(
             "a question or an answer without tokens",
             where=where,
             expected="words in both",
-            found=f'"{text[-80:]}"',
+            found=f'"{question[-40:]} {choice[-40:]}"',
         )
-    kept = len(head) - max(0, len(whole) - max_length)
+    kept = max_length - len(answer)
     if kept < 1:
         raise InputError(
             "an answer is longer than a whole sequence may be",
             where=where,
             expected=f"fewer than {max_length} tokens",
-            found=f"{len(whole) - len(head)} tokens",
+            found=f"{len(answer)} tokens",
             hint="raise max_length",
         )
-    return Encoded(tuple(whole[len(head) - kept : len(head)]), tuple(whole[len(head) :]))
+    return Encoded(tuple(head[-kept:]), tuple(answer))
+
+
+def encode_pair(tokenizer: Any, context: str, continuation: str) -> tuple[list[int], list[int]]:
+    """Encode a prompt and its continuation by the rule that lm-eval scores decoders by.
+
+    The tokenizer adds its own special tokens (a begin token, or BERT's two), unless a text begins with the
+    begin token already. Spaces that end the prompt go to the continuation, whose tokens are those that the
+    whole text has beyond the prompt's number. An empty prompt is the begin token, else the end token.
+    """
+    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if not context:
+        tokens = _tokens(tokenizer, continuation, special=False)
+        if first is None:
+            return [], tokens
+        return ([first], tokens) if tokens[:1] != [first] else (tokens[:1], tokens[1:])
+    begin = None if first is None else tokenizer.decode(first)
+    prompt, whole = context.rstrip(), context + continuation
+    head, both = (
+        _tokens(tokenizer, text, special=begin is None or not text.startswith(begin))
+        for text in (prompt, whole)
+    )
+    return head, both[len(head) :]
+
+
+def adds_tokens(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts tokens of its own around a text."""
+    return _tokens(tokenizer, "a", special=True) != _tokens(tokenizer, "a", special=False)
+
+
+def _tokens(tokenizer: Any, text: str, *, special: bool) -> list[int]:
+    """The ids of a text; `special`: with what the tokenizer adds by default."""
+    how = {} if special else {"add_special_tokens": False}
+    ids: list[int] = tokenizer.encode(text, verbose=False, **how)
+    return ids
 
 
 def plan_batches(lengths: Sequence[int], size: int, epochs: int, seed: int) -> list[list[int]]:

@@ -14,12 +14,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.checkpoint.files import atomic_write, digest_bytes, digest_file, read_json_object
-from pipeline.errors import CheckpointError, OutputError
+from pipeline.checkpoint.files import atomic_write
 from pipeline.machine import choose_device
 from pipeline.training.attempt import Memory, candidate, key_of, mark_whole, newest, workspace
 from pipeline.training.curves import CURVE, draw_losses
 from pipeline.training.examples import Example, encode, read_examples, read_validation
+from pipeline.training.identity import (
+    RECORD,
+    content_of,
+    expert_identity,
+    finished,
+    model_digest,
+    recipe_for,
+)
+from pipeline.training.loading import load_tokenizer
 from pipeline.training.saving import publish, save_weights, stored_dtype
 from pipeline.training.scoring import hold, resolve_precision, score_files
 from pipeline.training.settings import TrainSettings
@@ -29,12 +37,6 @@ from pipeline.training.zero import require_deepspeed, zero_config
 if TYPE_CHECKING:
     from pipeline.training.trainer import AnswerTrainer
 
-RECORD = "mergescale_training.json"
-#: Part of an expert's identity; raised when the trainer changes in a way that changes its results.
-RECIPE = 2
-#: Settings that do not: when something is written; DeepSpeed counts by what its file says.
-_NOT_DECIDING = ("save_every", "deepspeed")
-_PARTS = (".safetensors", ".json", ".jinja", ".model", ".txt")
 _SAVE_EVERY_S = 120.0
 
 
@@ -71,7 +73,9 @@ def train_expert(
     """
     rows = [row for path in train for row in read_examples(path, settings.limit)]
     held = {path: read_validation(path) for path in validation}
-    identity = expert_identity(base, model_digest(base), train, settings, validation)
+    digest = model_digest(base)
+    tokenizer = load_tokenizer(base, str(base))
+    identity = expert_identity(base, digest, train, settings, validation, recipe_for(tokenizer))
     done = finished(out, identity)
     if done is not None:
         return done
@@ -82,9 +86,9 @@ def train_expert(
         "precision": resolve_precision(settings.precision, device),
         "versions": _versions(settings),
     }
-    with workspace(out, key_of({"identity": _content(identity), "how": how})) as work:
+    with workspace(out, key_of({"identity": content_of(identity), "how": how})) as work:
         try:
-            run = _Run(base, settings, work, progress_file(out), how)
+            run = _Run(base, tokenizer, settings, work, progress_file(out), how)
             return run.train(rows, held, identity, out, threads)
         finally:
             progress_file(out).unlink(missing_ok=True)
@@ -94,9 +98,16 @@ class _Run:
     """One attempt at one expert: from the last checkpoint, or from the base, to the expert in its place."""
 
     def __init__(
-        self, base: Path, settings: TrainSettings, work: Path, progress: Path, how: Mapping[str, Any]
+        self,
+        base: Path,
+        tokenizer: Any,
+        settings: TrainSettings,
+        work: Path,
+        progress: Path,
+        how: Mapping[str, Any],
     ) -> None:
         self._base, self._settings, self._work, self._progress = base, settings, work, progress
+        self._tokenizer = tokenizer
         self._how = how
         self._resume: Path | None = None
         self._memory = Memory()
@@ -115,7 +126,7 @@ class _Run:
     ) -> dict[str, Any]:
         """Load, train, publish at `out`; returns the record."""
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
         from transformers.utils.logging import disable_progress_bar
 
         from pipeline.training.trainer import Setup, fine_tune
@@ -123,7 +134,7 @@ class _Run:
         torch.set_num_threads(threads)
         disable_progress_bar()  # transformers' own, for loading and saving; the steps are progress enough
         settings, started = self._settings, time.monotonic()
-        tokenizer = AutoTokenizer.from_pretrained(self._base)
+        tokenizer = self._tokenizer
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         encoded = [
             encode(tokenizer, row.question, row.answer, settings.max_length, row.where) for row in rows
@@ -216,83 +227,6 @@ class _Run:
                 raise
             return other
         return record
-
-
-def expert_identity(
-    base: Path,
-    base_digest: str,
-    train: Sequence[Path],
-    settings: TrainSettings,
-    validation: Sequence[Path],
-) -> dict[str, Any]:
-    """What decides an expert: digests of base and data, settings, the trainer's recipe."""
-    identity = {
-        "base": {"path": str(base), "digest": base_digest},
-        "train": [_named(path) for path in train],
-        "validation": [_named(path) for path in validation],
-        "settings": {name: value for name, value in settings.as_dict().items() if name not in _NOT_DECIDING},
-        "recipe": RECIPE,
-    }
-    if settings.deepspeed is not None:
-        identity["deepspeed"] = zero_config(settings.deepspeed)
-    return identity
-
-
-def _named(path: Path) -> dict[str, str]:
-    """A data file as the identity has it."""
-    return {"path": str(path), "digest": digest_file(path)}
-
-
-def model_digest(path: Path) -> str:
-    """xxh3_128 of a model directory's weights, config and tokenizer files, by name and content.
-
-    How the model was made is not part of it: one trained again to the same weights is the same model.
-    """
-    if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
-        raise CheckpointError(
-            "no model to train from",
-            where=str(path),
-            expected="a directory with config.json and *.safetensors",
-            hint="give a local model directory as base",
-        )
-    files = sorted(
-        file
-        for file in path.iterdir()
-        if file.suffix in _PARTS and not file.name.startswith(".") and file.name != RECORD
-    )
-    return digest_bytes(json.dumps([[file.name, digest_file(file)] for file in files]).encode())
-
-
-def finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of the expert at `out` if it has this identity, None if nothing is there.
-
-    OutputError when something is there that was not made from the same base, data and settings.
-    """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return None
-    if not (out / RECORD).is_file():
-        raise OutputError(
-            "the output directory holds something else", where=str(out), expected=f"nothing, or {RECORD}"
-        )
-    record = read_json_object(out / RECORD)
-    changed = [key for key in identity if _content(record.get(key)) != _content(identity[key])]
-    if changed:
-        raise OutputError(
-            "another expert lies in the output directory",
-            where=str(out),
-            found=f"a different {', '.join(changed)}",
-            hint="remove the directory or choose another",
-        )
-    return record
-
-
-def _content(value: Any) -> Any:
-    """The part of an identity that counts: where a file lies does not."""
-    if isinstance(value, list):
-        return [_content(entry) for entry in value]
-    if isinstance(value, dict):
-        return value["digest"] if "digest" in value else {key: _content(part) for key, part in value.items()}
-    return value
 
 
 def _versions(settings: TrainSettings) -> dict[str, str]:

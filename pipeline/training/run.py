@@ -16,7 +16,9 @@ from pipeline.machine import choose_device
 from pipeline.training.config import ExpertConfig, TrainConfig
 from pipeline.training.curves import CURVE, draw_losses
 from pipeline.training.examples import read_examples, read_validation
-from pipeline.training.expert import expert_identity, finished, model_digest, train_unit
+from pipeline.training.expert import train_unit
+from pipeline.training.identity import expert_identity, finished, model_digest, recipe_for
+from pipeline.training.loading import load_tokenizer
 from pipeline.training.memory import memory_bytes
 from pipeline.training.steplog import LOG, last_step, progress_file, read_log
 from pipeline.training.watch import failure, placed, run_watched
@@ -59,9 +61,12 @@ def plan_training(config: TrainConfig, device: str | None = None) -> TrainPlan:
             read_validation(path)
         zero_config(expert.settings.deepspeed)
     digest = model_digest(config.base)
+    recipe = recipe_for(load_tokenizer(config.base, str(config.base)))
     for expert in config.experts:
         out = config.place(expert)
-        identity = expert_identity(config.base, digest, expert.train, expert.settings, expert.validation)
+        identity = expert_identity(
+            config.base, digest, expert.train, expert.settings, expert.validation, recipe
+        )
         done = finished(out, identity)
         if done is None:
             units[expert.name] = _unit(config, expert, place[expert.name], needed[expert.name])

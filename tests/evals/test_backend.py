@@ -20,6 +20,7 @@ from evals.models import Model
 from evals.setting import Setting
 from evals.suites import Suite
 from pipeline.errors import CheckpointError, RunError
+from pipeline.training.loading import in_words
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_a_model_without_a_tokenizer_is_named(own: Path, suite: Suite) -> None:
 )
 def test_a_library_s_reason_is_not_cut_short(error: Exception, words: str) -> None:
     """What a library says is kept to where it says something; a class name shows only where it must."""
-    assert backend._in_words(error) == words
+    assert in_words(error) == words
 
 
 def test_weights_that_do_not_fit_are_named(own: Path, suite: Suite) -> None:

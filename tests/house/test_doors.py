@@ -78,7 +78,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "evals.harness": (
         "evals.content", "evals.definitions", "evals.models", "evals.record", "evals.setting", "evals.stderr",
         "evals.suites", "evals.task", "pipeline.errors", "pipeline.untrusted", "pipeline.checkpoint",
-        "pipeline.plan.plan",
+        "pipeline.plan.plan", "pipeline.training.loading",
         "pipeline.work.holding",
     ),
     "evals.material": ("pipeline.errors", "pipeline.checkpoint"),

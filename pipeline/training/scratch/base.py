@@ -23,7 +23,7 @@ import numpy as np
 from pipeline.checkpoint.files import digest_file
 from pipeline.machine import choose_device
 from pipeline.training.examples import encode, plan_batches, read_examples
-from pipeline.training.expert import finished
+from pipeline.training.identity import finished
 from pipeline.training.scratch.corpus import Windows
 from pipeline.training.scratch.once import make_once
 from pipeline.training.scratch.settings import InstructSettings, ScratchSettings, scratch_from_dict

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.checkpoint.files import atomic_write
-from pipeline.training.expert import RECORD, finished
+from pipeline.training.identity import RECORD, finished
 
 
 def make_once(

@@ -15,7 +15,7 @@ from typing import Any
 from cluster.contract import Executor, Resources, Unit
 from pipeline.errors import InputError
 from pipeline.training.examples import read_examples
-from pipeline.training.expert import finished
+from pipeline.training.identity import finished
 from pipeline.training.scratch.base import BaseSources, base_identity, base_unit, steps_file
 from pipeline.training.scratch.corpus import tokenise
 from pipeline.training.scratch.settings import ScratchSettings

@@ -14,7 +14,8 @@ import torch
 from pipeline.checkpoint.files import digest_file
 from pipeline.errors import CheckpointError, InputError, OutputError, RunError
 from pipeline.training import trainer
-from pipeline.training.expert import RECORD, model_digest, train_expert, train_unit
+from pipeline.training.expert import train_expert, train_unit
+from pipeline.training.identity import RECORD, model_digest
 from pipeline.training.settings import TrainSettings
 from pipeline.training.steplog import LOG, Step, last_step, progress_file
 from tests.helpers.models import read_tensors

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import CheckpointError, InputError
 from pipeline.training.config import load_train_config
-from pipeline.training.expert import expert_identity
+from pipeline.training.identity import expert_identity
 from pipeline.training.run import plan_training
 from pipeline.training.settings import TrainSettings
 from pipeline.training.zero import named_config, require_deepspeed, zero_config
@@ -57,7 +57,7 @@ def test_what_the_file_says_decides_an_expert_and_not_its_place(tmp_path: Path) 
     for name, buckets in (("a", 1), ("b", 1), ("c", 2)):
         file = tmp_path / f"{name}.json"
         file.write_text(json.dumps({"zero_optimization": {"stage": buckets}}))
-        found.append(expert_identity(tmp_path, "d", [], TrainSettings(deepspeed=str(file)), []))
+        found.append(expert_identity(tmp_path, "d", [], TrainSettings(deepspeed=str(file)), [], 2))
     assert found[0] == found[1] != found[2]
 
 
