@@ -7,7 +7,8 @@ Never opens a file. What cannot be read yet is refused with the way to convert i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
 from pipeline.checkpoint.layout import INDEX_NAME, SINGLE_NAME
 from pipeline.errors import CheckpointError
@@ -63,6 +64,19 @@ _OTHERS: tuple[tuple[str, str, str], ...] = (
     (r".*\.(bin|pt|pth|ckpt)", "PyTorch pickles", _RESAVE),
     (r".*\.(h5|msgpack)", "TensorFlow or Flax weights", _RESAVE),
 )
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a path in a model matches one of the shell patterns, part by part: `*` never crosses `/`.
+
+    The same for a directory, a Hub and a bucket, so that a name with folders in it cannot pass for a file
+    that lies beside the weights.
+    """
+    parts = name.split("/")
+    return any(
+        len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+        for wanted in (pattern.split("/") for pattern in patterns)
+    )
 
 
 def choose_weights(names: Sequence[str], where: str) -> str:

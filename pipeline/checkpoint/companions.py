@@ -11,11 +11,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoint.choose import CONFIG_NAME, COPIED
+from pipeline.checkpoint.choose import CONFIG_NAME, COPIED, matches
 from pipeline.checkpoint.files import atomic_write, read_json_object
 from pipeline.checkpoint.index import CheckpointIndex
 from pipeline.checkpoint.synthetic import is_synthetic
@@ -44,7 +43,7 @@ def plan_companions(model: CheckpointIndex, *, out_dtype: str | None) -> tuple[C
     None leaves the config as it is.
     """
     directory = Path(model.directory)
-    names = [name for name in _names(directory) if _is_copied(name)]
+    names = [name for name in _names(directory) if matches(name, COPIED)]
     if any(_has_own_code(table) for table in (model.config, *_tables(directory, names))):
         names += [name for name in _names(directory) if name.endswith(".py")]
     companions = [Companion(name, source=str(directory / name)) for name in names]
@@ -151,10 +150,6 @@ def _names(directory: Path) -> list[str]:
     if templates.is_dir():
         names += [f"{TEMPLATES_DIRECTORY}/{entry.name}" for entry in os.scandir(templates) if entry.is_file()]
     return sorted(names)
-
-
-def _is_copied(name: str) -> bool:
-    return any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in COPIED)
 
 
 def _tables(directory: Path, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -9,11 +9,12 @@ download stays true. Never uploads anything.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub import HfApi, constants, hf_hub_url, snapshot_download
 from huggingface_hub.errors import (
@@ -33,12 +34,15 @@ from pipeline.checkpoint.index import (
     read_weight_map,
 )
 from pipeline.checkpoint.layout import INDEX_NAME, SINGLE_NAME
-from pipeline.checkpoint.remote import BESIDE_WEIGHTS, describe_remote, fetch_missing
+from pipeline.checkpoint.remote import BESIDE_WEIGHTS, describe_remote, fetch_missing, read_promised
 from pipeline.errors import CheckpointError
+from pipeline.untrusted import parse_json
 from pipeline.values import ModelRef
 
 #: The root error of the HTTP library. huggingface_hub changed that library twice; its error derives from it.
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REVISION_PATH = re.compile(r"/api/models/.+/revision/[^/]+")
 
 
 def read_hub_index(ref: ModelRef, *, local_hint: str = "") -> CheckpointIndex:
@@ -70,7 +74,7 @@ def fetch_weights(index: CheckpointIndex) -> CheckpointIndex:
     """
 
     def bring(missing: Sequence[FileEntry]) -> None:
-        names = [os.path.basename(file.path) for file in missing]
+        names = [_literal(os.path.basename(file.path)) for file in missing]
         with _explained(index.ref):
             snapshot_download(index.ref.path, revision=index.commit, allow_patterns=names)
 
@@ -93,27 +97,75 @@ def _cached_weights(snapshot: Path) -> Literal["all", "some file", "part", "none
     return "some file" if held else "none"
 
 
-def _ranged(repository: str, commit: str, file: str, start: int, stop: int) -> tuple[bytes, int]:
+def _ranged(repository: str, commit: str, file: str, start: int, stop: int) -> tuple[bytes | bytearray, int]:
     """Bytes [start, stop) of a remote file, fewer at its end, and the size of the whole file."""
-    url = hf_hub_url(repository, file, revision=commit)
+    url, where = hf_hub_url(repository, file, revision=commit), f"{repository}@{commit}: {file}"
     headers = {**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-    response = get_session().get(url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
-    hf_raise_for_status(response)
-    total = response.headers.get("Content-Range", "").rpartition("/")[2]
-    if response.status_code != 206 or not total.isdigit():
-        raise CheckpointError(
-            "the server does not answer ranged reads, so headers cannot be read without the weights",
-            where=f"{repository}@{commit}: {file}",
-            expected="status 206",
-            found=f"status {response.status_code}",
-            hint="download the repository and give its directory",
+    total_bytes = 0
+
+    def ask(start: int, size_bytes: int) -> bytes:
+        nonlocal total_bytes
+        response = get_session().get(url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        hf_raise_for_status(response)
+        answered = re.fullmatch(
+            r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", response.headers.get("Content-Range", "")
         )
-    return bytes(response.content), int(total)
+        if response.status_code != 206 or answered is None or int(answered[1]) != start:
+            raise CheckpointError(
+                "the server does not answer ranged reads, so headers cannot be read without the weights",
+                where=where,
+                expected="status 206",
+                found=f"status {response.status_code}",
+                hint="download the repository and give its directory",
+            )
+        total_bytes = int(answered[2])
+        return bytes(response.content)
+
+    first = ask(start, stop - start)
+    wanted = max(0, min(stop, total_bytes) - start)
+    content = first if len(first) == wanted else read_promised(ask, start, wanted, where)
+    return content, total_bytes
+
+
+def _literal(name: str) -> str:
+    """The shell pattern that means this file name alone."""
+    return re.sub(r"([\[*?])", r"[\1]", name)
+
+
+def _guard_session() -> None:
+    """Bound how long huggingface_hub waits for an answer, and what it takes for a commit.
+
+    It calls the API without a time limit, and joins the commit that the server names to its cache directory.
+    Versions before 1.0, whose sessions have no such hooks, do not keep a file named after the commit.
+    """
+    hooks: dict[str, list[Any]] | None = getattr(get_session(), "event_hooks", None)
+    if hooks is not None and _bound_wait not in hooks["request"]:
+        hooks["request"].append(_bound_wait)
+        hooks["response"].append(_check_commit)
+
+
+def _bound_wait(request: Any) -> None:
+    """Give a request without time limits those of a download."""
+    limits = request.extensions.get("timeout", {})
+    bounded = {name: value or constants.HF_HUB_DOWNLOAD_TIMEOUT for name, value in limits.items()}
+    request.extensions = {**request.extensions, "timeout": bounded}
+
+
+def _check_commit(response: Any) -> None:
+    """Raise ValueError unless the commit in an answer is one."""
+    if response.status_code == 200 and _REVISION_PATH.fullmatch(response.request.url.path):
+        answer = parse_json(response.read())
+        commit = answer.get("sha") if isinstance(answer, dict) else None
+        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+            raise ValueError(f"the commit of the repository is {ascii(commit)[:80]}")
 
 
 @contextmanager
 def _explained(ref: ModelRef, local_hint: str = "") -> Iterator[None]:
-    """Turn what huggingface_hub and the network raise into one CheckpointError."""
+    """Turn what huggingface_hub and the network raise, also about answers that make no sense, into one
+    CheckpointError.
+    """
+    _guard_session()
     try:
         yield
     except HFValidationError as error:
@@ -122,6 +174,18 @@ def _explained(ref: ModelRef, local_hint: str = "") -> Iterator[None]:
         ) from error
     except (OSError, _HTTP_ERROR) as error:
         raise _explain(ref, error, local_hint) from error
+    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+        raise CheckpointError(
+            f'what the Hub answers about "{ref.path}" makes no sense',
+            where=f"{constants.ENDPOINT}/{ref.path}",
+            expected="the API of a model Hub",
+            found=_first_line(error),
+            hint="; ".join(
+                part
+                for part in (local_hint, "check the network (a login page in between?) and HF_ENDPOINT")
+                if part
+            ),
+        ) from error
 
 
 def _explain(ref: ModelRef, error: BaseException, local_hint: str) -> CheckpointError:
@@ -175,4 +239,4 @@ def _first_line(error: BaseException) -> str:
     """The error that began it all, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"{type(error).__name__}: {error}".splitlines()[0][:400]

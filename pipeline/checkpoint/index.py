@@ -17,6 +17,7 @@ from pipeline.checkpoint.files import read_json_object
 from pipeline.checkpoint.header import Header, read_header
 from pipeline.checkpoint.layout import INDEX_NAME, SINGLE_NAME, natural_key
 from pipeline.errors import CheckpointError
+from pipeline.untrusted import is_relative_name
 from pipeline.values import ModelRef, TensorSpec
 
 
@@ -93,7 +94,7 @@ def read_weight_map(path: Path) -> dict[str, str]:
             found=found,
         )
     for name, file in weight_map.items():
-        if not isinstance(file, str) or not file.endswith(".safetensors") or Path(file).name != file:
+        if not is_relative_name(file) or "/" in file or not file.endswith(".safetensors"):
             raise CheckpointError(
                 "index sends a tensor to something that is no weight file of this directory",
                 where=f"{path}: weight_map: {name}",

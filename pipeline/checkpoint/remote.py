@@ -23,6 +23,7 @@ from pipeline.checkpoint.index import (
 )
 from pipeline.checkpoint.layout import INDEX_NAME
 from pipeline.errors import CheckpointError
+from pipeline.untrusted import admit_name
 from pipeline.values import ModelRef
 
 #: Small files that are fetched for planning, as shell patterns.
@@ -30,8 +31,10 @@ BESIDE_WEIGHTS = (*COPIED, CONFIG_NAME, INDEX_NAME, ADAPTER_NAME, "*.py")
 #: The first read of a header: most are shorter, and a second request costs more than the bytes.
 FIRST_READ_BYTES = 512 << 10
 PARALLEL_READS = 8
-#: (file name, first byte, end byte) -> these bytes, fewer at the file's end, and the size of the whole file.
-Ranged = Callable[[str, int, int], tuple[bytes, int]]
+#: A server or gateway that sends fewer bytes than it promised is asked again this often in all.
+_READ_ATTEMPTS = 3
+#: (file name, first byte, end byte) -> exactly these bytes, up to the file's end, and the whole file's size.
+Ranged = Callable[[str, int, int], tuple[bytes | bytearray, int]]
 
 
 def describe_remote(
@@ -42,6 +45,8 @@ def describe_remote(
     names: all its files.  where: what errors call it.  The directory's name is its commit. Raises
     CheckpointError: weights that cannot be read, or that its index names and that are not there.
     """
+    for name in names:
+        admit_name(name, where=where)
     chosen = choose_weights([name for name in names if "/" not in name], where)
     weight_map = read_weight_map(directory / INDEX_NAME) if chosen == INDEX_NAME else None
     files = weight_files(chosen, weight_map)
@@ -64,12 +69,45 @@ def describe_remote(
     return assemble(ref, directory, headers, weight_map, commit=directory.name)
 
 
+def read_promised(
+    read: Callable[[int, int], bytes | bytearray], start: int, size_bytes: int, where: str
+) -> bytes | bytearray:
+    """Read exactly `size_bytes` bytes from `start` on.
+
+    Args:
+        read: (first byte, number of bytes) -> what the server sent for them.  where: the file, for errors.
+
+    Raises CheckpointError: the server sent fewer or more bytes, each time. A short read is never filled up.
+    """
+    found = 0
+    for _ in range(_READ_ATTEMPTS):
+        data = read(start, size_bytes)
+        found = len(data)
+        if found == size_bytes:
+            return data
+    raise CheckpointError(
+        "the server sends another number of bytes than it promised",
+        where=where,
+        expected=f"{size_bytes:,} bytes at {start:,}",
+        found=f"{found:,} bytes, {_READ_ATTEMPTS} times",
+        hint="run the same command again; if it stays so, look at the proxy or gateway in between",
+    )
+
+
 def _read_header(file: str, where: str, ranged: Ranged) -> Header:
     first, size_bytes = ranged(file, 0, FIRST_READ_BYTES)
-    length = header_bytes(first[:8], file=where, size_bytes=size_bytes)
+    length = header_bytes(bytes(first[:8]), file=where, size_bytes=size_bytes)
     if length > len(first):
-        first += ranged(file, len(first), length)[0]
-    return parse_header(first[:length], file=where, size_bytes=size_bytes)
+        rest, size_now = ranged(file, len(first), length)
+        if size_now != size_bytes:
+            raise CheckpointError(
+                "file changed while its header was read",
+                where=where,
+                expected=f"{size_bytes:,} bytes",
+                found=f"{size_now:,} bytes",
+            )
+        first = first + rest
+    return parse_header(bytes(first[:length]), file=where, size_bytes=size_bytes)
 
 
 def fetch_missing(

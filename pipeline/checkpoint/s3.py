@@ -14,23 +14,30 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pyarrow import fs
+from pyarrow import ArrowException, fs
 
 from cluster.progress import Progress
 from pipeline.checkpoint.cache import cache_dir
-from pipeline.checkpoint.choose import choose_weights
+from pipeline.checkpoint.choose import choose_weights, matches
 from pipeline.checkpoint.files import atomic_write, create_sized, digest_bytes, sync_file, write_from
 from pipeline.checkpoint.index import CheckpointIndex, FileEntry
-from pipeline.checkpoint.remote import BESIDE_WEIGHTS, PARALLEL_READS, describe_remote, fetch_missing
+from pipeline.checkpoint.remote import (
+    BESIDE_WEIGHTS,
+    PARALLEL_READS,
+    describe_remote,
+    fetch_missing,
+    read_promised,
+)
 from pipeline.errors import CheckpointError
+from pipeline.untrusted import SMALL_BYTES, admit_name
 from pipeline.values import ModelRef
 
 _RANGE_BYTES = 32 << 20
+_MARKS = (0x55, 0xAA)
 
 
 def read_s3_index(ref: ModelRef) -> CheckpointIndex:
@@ -52,7 +59,7 @@ def read_s3_index(ref: ModelRef) -> CheckpointIndex:
         for name in filter(_is_small, listed):
             if not (directory / name).is_file():
                 (directory / name).parent.mkdir(parents=True, exist_ok=True)
-                atomic_write(directory / name, _read(bucket, ref, name))
+                atomic_write(directory / name, bytes(_read(bucket, ref, name, listed[name].size)))
         return describe_remote(ref, directory, list(listed), ref.path, partial(_ranged, bucket, ref))
 
 
@@ -99,11 +106,11 @@ def _root(ref: ModelRef) -> str:
 
 
 def _list(bucket: Any, ref: ModelRef) -> dict[str, Any]:
-    """Path in the folder -> what the bucket says of the file."""
+    """Path in the folder -> what the bucket says of the file. CheckpointError for a path that leaves it."""
     found = bucket.get_file_info(fs.FileSelector(_root(ref), recursive=True))
     above = len(_root(ref)) + 1
     files = {info.path[above:]: info for info in found if info.type == fs.FileType.File}
-    return {name: files[name] for name in sorted(files)}
+    return {admit_name(name, where=ref.path): files[name] for name in sorted(files)}
 
 
 def _version(listed: Mapping[str, Any]) -> str:
@@ -117,19 +124,49 @@ def _version(listed: Mapping[str, Any]) -> str:
 
 
 def _is_small(name: str) -> bool:
-    return any(fnmatch(name, pattern) for pattern in BESIDE_WEIGHTS)
+    return matches(name, BESIDE_WEIGHTS)
 
 
-def _read(bucket: Any, ref: ModelRef, name: str) -> bytes:
+def _read(bucket: Any, ref: ModelRef, name: str, size_bytes: int) -> bytes | bytearray:
+    """Read a small file of the size that the listing promised."""
+    where = f"{ref.path.rstrip('/')}/{name}"
+    if size_bytes > SMALL_BYTES:
+        raise CheckpointError(
+            "file is too long to be what its name says",
+            where=where,
+            expected=f"at most {SMALL_BYTES:,} bytes",
+            found=f"{size_bytes:,} bytes",
+        )
     with bucket.open_input_file(f"{_root(ref)}/{name}") as file:
-        return bytes(file.read())
+        return read_promised(partial(_read_at, file), 0, size_bytes, where)
 
 
-def _ranged(bucket: Any, ref: ModelRef, name: str, start: int, stop: int) -> tuple[bytes, int]:
+def _read_at(file: Any, start: int, size_bytes: int) -> bytearray:
+    """What the bucket sends for a range; fewer bytes where the answer ends before.
+
+    The client says that it read all it was asked for even when the answer was shorter, and leaves the rest of
+    the buffer as it was. So the buffer's last byte is marked first: where the mark still stands, the range is
+    read again with another mark, and no byte can equal both.
+    """
+    buffer = bytearray(size_bytes)
+    for mark in _MARKS if size_bytes else ():
+        buffer[-1] = mark
+        file.seek(start)
+        answered_bytes = file.readinto(buffer)
+        if answered_bytes < size_bytes:
+            return buffer[:answered_bytes]
+        if buffer[-1] != mark:
+            return buffer
+    return buffer[:-1]
+
+
+def _ranged(bucket: Any, ref: ModelRef, name: str, start: int, stop: int) -> tuple[bytes | bytearray, int]:
     """Bytes [start, stop) of a file, fewer at its end, and the size of the whole file."""
     with bucket.open_input_file(f"{_root(ref)}/{name}") as file:
         size_bytes = int(file.size())
-        return bytes(file.read_at(min(stop, size_bytes) - start, start)), size_bytes
+        wanted = max(0, min(stop, size_bytes) - start)
+        where = f"{ref.path.rstrip('/')}/{name}"
+        return read_promised(partial(_read_at, file), start, wanted, where), size_bytes
 
 
 def _fetch(bucket: Any, ref: ModelRef, file: FileEntry, progress: Progress) -> None:
@@ -140,14 +177,13 @@ def _fetch(bucket: Any, ref: ModelRef, file: FileEntry, progress: Progress) -> N
     try:
         fd = os.open(beside, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            with (
-                bucket.open_input_file(f"{_root(ref)}/{place.name}") as source,
-                ThreadPoolExecutor(PARALLEL_READS) as pool,
-            ):
+            with ThreadPoolExecutor(PARALLEL_READS) as pool:
 
                 def bring(start: int) -> None:
                     size = min(_RANGE_BYTES, file.size_bytes - start)
-                    write_from(fd, memoryview(source.read_at(size, start)), start)
+                    with bucket.open_input_file(f"{_root(ref)}/{place.name}") as source:
+                        data = read_promised(partial(_read_at, source), start, size, f"{ref}: {place.name}")
+                    write_from(fd, memoryview(data), start)
                     progress.advance(size)
 
                 list(pool.map(bring, range(0, file.size_bytes, _RANGE_BYTES)))
@@ -161,15 +197,15 @@ def _fetch(bucket: Any, ref: ModelRef, file: FileEntry, progress: Progress) -> N
 
 @contextmanager
 def _explained(ref: ModelRef) -> Iterator[None]:
-    """Turn what the S3 client raises into one CheckpointError."""
+    """Turn what the S3 client raises, also about answers that make no sense, into one CheckpointError."""
     try:
         yield
-    except OSError as error:
+    except (OSError, ValueError, TypeError, KeyError, ArrowException) as error:
         access = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
         raise CheckpointError(
             f'the model "{ref}" cannot be read from its bucket',
             where=ref.path,
             expected="a folder with config.json and safetensors weights",
-            found=str(error).splitlines()[0],
+            found=(str(error) or type(error).__name__).splitlines()[0],
             hint=f"check bucket and folder, {access}, and AWS_ENDPOINT_URL where it is not AWS",
         ) from error

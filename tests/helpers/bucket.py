@@ -1,11 +1,13 @@
 """An S3 bucket on the loopback interface: listing, sizes and ranged reads of a folder's files.
 
 It answers what a reading client asks, counts the bytes it sent and stops with its context. Signatures are not
-looked at; one account is refused.
+looked at; one account is refused. It can be made to lie: `planted` keys are listed beside the true ones, and
+ranges of the files in `cut_short` come without their second half as often as is said there.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -22,6 +24,8 @@ class Bucket(LoopbackServer):
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__(_Handler)
         self.name, self.folder = name, folder
+        self.planted: dict[str, bytes] = {}
+        self.cut_short: Counter[str] = Counter()
 
     def variables(self, cache: Path, account: str = "somebody") -> dict[str, str]:
         """The environment that sends S3 clients here, with a cache of their own."""
@@ -37,19 +41,23 @@ class Bucket(LoopbackServer):
     def listing(self, prefix: str, delimiter: str) -> str:
         """ListObjectsV2's answer."""
         keys, folders = [], set()
-        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
-            key = path.relative_to(self.folder).as_posix()
+        found_here = [
+            (path.relative_to(self.folder).as_posix(), path.stat())
+            for path in sorted(path for path in self.folder.rglob("*") if path.is_file())
+        ]
+        sizes = [(key, stat.st_size, int(stat.st_mtime)) for key, stat in found_here]
+        for key, size, changed_s in [*sizes, *((key, len(data), 0) for key, data in self.planted.items())]:
             if not key.startswith(prefix):
                 continue
             below = key[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
             if below[1]:
                 folders.add(prefix + below[0] + delimiter)
             else:
-                keys.append((key, path.stat()))
+                keys.append((key, size, changed_s))
         found = "".join(
-            f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:{int(stat.st_mtime) % 60:02d}"
-            f".000Z</LastModified><Size>{stat.st_size}</Size></Contents>"
-            for key, stat in keys
+            f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:{changed_s % 60:02d}"
+            f".000Z</LastModified><Size>{size}</Size></Contents>"
+            for key, size, changed_s in keys
         )
         found += "".join(
             f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>"
@@ -86,14 +94,18 @@ class _Handler(Handler):
             asked = parse_qs(url.query)
             prefix, delimiter = (asked.get(word, [""])[0] for word in ("prefix", "delimiter"))
             return self._send(200, self.served.listing(prefix, delimiter).encode())
-        path = self.served.folder / key
-        if not path.is_file():
+        path, planted = self.served.folder / key, self.served.planted.get(key)
+        if planted is None and not path.is_file():
             return self._send(404, b"<Error><Code>NoSuchKey</Code><Message>no such key</Message></Error>")
-        content, span = path.read_bytes(), self.headers.get("Range", "")
+        content = path.read_bytes() if planted is None else planted
+        span = self.headers.get("Range", "")
         if not span:
             return self._send(200, content, path.name)
         first, last = span.removeprefix("bytes=").split("-")
         part = content[int(first) : int(last) + 1]
+        if self.served.cut_short[path.name] > 0:
+            self.served.cut_short[path.name] -= 1
+            part = part[: len(part) // 2]
         kept = f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}"
         return self._send(206, part, path.name, {"Content-Range": kept})
 
