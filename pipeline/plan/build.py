@@ -19,14 +19,15 @@ from pipeline.config.merge import MergeConfig, experts_of
 from pipeline.methods import load_method
 from pipeline.methods.contract import Method
 from pipeline.plan.align import Aligned, align, promote
+from pipeline.plan.layers import count_layers, layer_position
 from pipeline.plan.plan import Cost, Limits, MergePlan, Source, TensorPlan
-from pipeline.plan.rules import count_layers, layer_position, settings_for, unmatched_filters
+from pipeline.plan.rules import settings_for, unmatched_filters
 from pipeline.plan.units import Draft, cut_work
 from pipeline.values import DTYPES, DTYPES_BY_NAME, DType, ModelRef, TensorSpec
 
 #: Raised when the arithmetic or the file form changes, so that an interrupted run of an older version is not
 #: continued.
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 DEFAULT_SHARD_BYTES = 5_000_000_000
 DEFAULT_LIMITS = Limits(memory_bytes=2 << 30)
 
@@ -68,7 +69,7 @@ def _plan_uncut(config: MergeConfig, device: str, limits: Limits, shard_size_byt
     method = load_method(config.merge_method, config.source)
     experts, base, companion = _read_indexes(config, method)
     aligned, notes = align(experts if base is None else (base, *experts))
-    tensors, shards = _place(aligned, config, method, base is not None, shard_size_bytes)
+    tensors, shards = _place(aligned, config, method, companion, base is not None, shard_size_bytes)
     names = [tensor.spec.name for tensor in tensors]
     identity = _identity(config, method, experts, base, companion, device, shard_size_bytes)
     return MergePlan(
@@ -126,14 +127,19 @@ def _read_indexes(
 
 
 def _place(
-    aligned: Sequence[Aligned], config: MergeConfig, method: Method, has_base: bool, shard_size_bytes: int
+    aligned: Sequence[Aligned],
+    config: MergeConfig,
+    method: Method,
+    companion: CheckpointIndex,
+    has_base: bool,
+    shard_size_bytes: int,
 ) -> tuple[tuple[TensorPlan, ...], tuple[ShardLayout, ...]]:
     """Output tensors in natural order of their names, each with its knobs and its place in a file."""
     rows = sorted(aligned, key=lambda row: natural_key(row.name))
     specs = [TensorSpec(row.name, _out_dtype(row, config), row.shape) for row in rows]
     shards = lay_out(specs, shard_size_bytes)
     home = {name: shard for shard in shards for name in shard.offsets}
-    layers = count_layers(row.name for row in rows)
+    layers = count_layers((row.name for row in rows), companion.config)
     tensors = []
     for row, spec in zip(rows, specs, strict=True):
         sources = tuple(Source(entry.file, entry.start_byte, entry.spec.dtype) for entry in row.entries)

@@ -7,8 +7,7 @@ next level is asked.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.config.merge import (
@@ -24,9 +23,6 @@ from pipeline.config.merge import (
 from pipeline.config.place import Place
 from pipeline.errors import ConfigError
 from pipeline.methods.contract import Knob, Method
-
-# The number after the outermost list of layers: model.layers.3., transformer.h.3., encoder.layer.3.
-_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)(?:\.|$)")
 
 
 def settings_for(config: MergeConfig, method: Method, tensor_name: str, position: float) -> dict[str, Any]:
@@ -47,24 +43,6 @@ def settings_for(config: MergeConfig, method: Method, tensor_name: str, position
     return settings
 
 
-def layer_position(tensor_name: str, num_layers: int) -> float:
-    """How deep a tensor lies: layer / (num_layers - 1), and 1 in a model of one layer.
-
-    Tensors outside the layers (embeddings, final norm, lm_head) are at 0, as in mergekit. A layer beyond the
-    count (an extra prediction head stored as one more layer) is at 1.
-    """
-    layer = _layer_of(tensor_name)
-    if layer is None:
-        return 0.0
-    return min(layer / (num_layers - 1), 1.0) if num_layers > 1 else 1.0
-
-
-def count_layers(tensor_names: Iterable[str]) -> int:
-    """Number of layers that the names speak of: the highest layer number plus one, 0 where there are none."""
-    layers = (_layer_of(name) for name in tensor_names)
-    return max((layer + 1 for layer in layers if layer is not None), default=0)
-
-
 def unmatched_filters(config: MergeConfig, tensor_names: Sequence[str]) -> list[str]:
     """One sentence for every filter that is in no tensor's name: most likely misspelt."""
     root = Place(config.source)
@@ -77,11 +55,6 @@ def unmatched_filters(config: MergeConfig, tensor_names: Sequence[str]) -> list[
         for rule in setting
         if rule.filter is not None and not any(rule.filter in tensor for tensor in tensor_names)
     ]
-
-
-def _layer_of(tensor_name: str) -> int | None:
-    found = _LAYER.search(tensor_name)
-    return int(found.group(1)) if found else None
 
 
 def _resolve(
@@ -106,10 +79,13 @@ def _match(setting: Setting, tensor_name: str) -> Rule | None:
 def _interpolate(gradient: Gradient, position: float) -> float:
     """The value at `position` of numbers spread evenly over 0 .. 1, joined by straight lines."""
     scaled = position * (len(gradient) - 1)
-    left = min(int(scaled), len(gradient) - 1)
-    right = min(left + 1, len(gradient) - 1)
-    # In this form equal neighbours give exactly their value, and rounding stays between the two.
-    return gradient[left] + (scaled - left) * (gradient[right] - gradient[left])
+    index = min(int(scaled), len(gradient) - 1)
+    share = scaled - index
+    left, right = gradient[index], gradient[min(index + 1, len(gradient) - 1)]
+    # mergekit's own form: another one rounds otherwise, and int(density * numel) flips where that is whole.
+    value = (1 - share) * left + share * right
+    # Its rounding may leave the range of the two: equal neighbours give exactly their value.
+    return min(max(value, min(left, right)), max(left, right))
 
 
 def _no_value(config: MergeConfig, knob: Knob, entry: ModelEntry | None, tensor_name: str) -> ConfigError:

@@ -12,13 +12,8 @@ from pipeline.config.load import parse_config
 from pipeline.errors import ConfigError
 from pipeline.methods import CATALOGUE, load_method
 from pipeline.methods.contract import Method
-from pipeline.plan.rules import (
-    count_layers,
-    experts_of,
-    layer_position,
-    settings_for,
-    unmatched_filters,
-)
+from pipeline.plan.layers import count_layers, layer_position
+from pipeline.plan.rules import experts_of, settings_for, unmatched_filters
 from tests.helpers.toy_methods import DELTAS, toys
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -37,7 +32,8 @@ def resolved(own: dict[str, Any], whole: dict[str, Any], name: str, layers: int 
     config = parse_config(
         {"merge_method": "toy_deltas", "base_model": "b", "models": models, "parameters": whole}, "m.yaml"
     )
-    return settings_for(config, DELTAS, name, layer_position(name, layers))
+    counts = count_layers([UP.format(layers - 1)], {})
+    return settings_for(config, DELTAS, name, layer_position(name, counts))
 
 
 # (weight of the model, weight of the whole file, mergekit's weight of each tensor of NAMES)
@@ -155,40 +151,6 @@ def test_gradients_stay_between_their_ends() -> None:
         assert found == {(value,)}
 
 
-@pytest.mark.parametrize(
-    ("name", "layers", "position"),
-    [
-        ("model.layers.0.mlp.up_proj.weight", 5, 0.0),
-        ("model.layers.1.mlp.up_proj.weight", 5, 0.25),
-        ("model.layers.4.mlp.up_proj.weight", 5, 1.0),
-        ("model.layers.0.mlp.up_proj.weight", 1, 1.0),
-        ("model.layers.9.mlp.up_proj.weight", 5, 1.0),
-        ("transformer.h.2.attn.c_attn.weight", 5, 0.5),
-        ("gpt_neox.layers.2.attention.dense.bias", 5, 0.5),
-        ("encoder.layer.2.output.dense.weight", 5, 0.5),
-        ("decoder.block.2.layer.0.SelfAttention.q.weight", 5, 0.5),
-        ("backbone.blocks.2.norm.weight", 5, 0.5),
-        ("h.2.ln_1.weight", 5, 0.5),
-        ("model.layers.2.mlp.experts.4.w1.weight", 5, 0.5),
-        ("layers.2", 5, 0.5),
-        ("model.embed_tokens.weight", 5, 0.0),
-        ("lm_head.weight", 5, 0.0),
-        ("model.norm.weight", 1, 0.0),
-        ("model.sublayers.3.weight", 5, 0.0),
-        ("model.layers.x.weight", 5, 0.0),
-    ],
-)
-def test_layer_positions(name: str, layers: int, position: float) -> None:
-    """The first layer is at 0 and the last at 1, whatever the architecture calls them; all else is at 0."""
-    assert layer_position(name, layers) == position
-
-
-def test_layers_are_counted_from_names() -> None:
-    """The count is of layers, not of the experts or heads that are numbered inside them."""
-    assert count_layers(["model.layers.0.mlp.experts.63.w1.weight", "model.layers.3.x", EMBED]) == 4
-    assert count_layers([EMBED, HEAD]) == 0
-
-
 def test_filters_that_match_nothing_are_told() -> None:
     """A filter that no tensor's name contains is named with its place; those that match are not."""
     config = parse_config(
@@ -216,6 +178,15 @@ def constants(method: Method) -> dict[str, Any]:
     return {knob.name: 1.0 for knob in method.knobs if knob.default is None}
 
 
+def test_gradients_round_as_mergekit_does() -> None:
+    """A density between two numbers is (1 - f) a + f b, so that as many entries are kept where density times
+    numel is whole: a + f (b - a) gives 0.5 here, and keeps one of ten more.
+    """
+    (density,) = resolved({"density": [0.2, 0.6], "weight": 1}, {}, UP.format(3), 5)["density"]
+    assert density == (1 - 0.75) * 0.2 + 0.75 * 0.6 == 0.49999999999999994
+    assert int(density * 10) == 4
+
+
 @pytest.mark.parametrize(
     ("name", "semantics"), list(itertools.product(sorted(CATALOGUE), ("mergekit", "paper")))
 )
@@ -228,7 +199,7 @@ def test_every_method_resolves(name: str, semantics: str) -> None:
     count = len(experts_of(config, method))
     assert count == (4 if method.traits.base == "ignored" else 3)
     for tensor in NAMES:
-        settings = settings_for(config, method, tensor, layer_position(tensor, 3))
+        settings = settings_for(config, method, tensor, layer_position(tensor, {"model.layers": 3}))
         assert list(settings) == [knob.name for knob in method.knobs]
         for knob in method.knobs:
             assert isinstance(settings[knob.name], tuple) == (knob.scope == "model")
