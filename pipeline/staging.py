@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.ledger import Ledger
-from pipeline.checkpoint.files import atomic_write, create_sized
+from pipeline.checkpoint.files import atomic_write, create_sized, sync_directory
 from pipeline.errors import RunError
 from pipeline.output import (
     LEDGER_NAME,
@@ -59,7 +59,11 @@ class Staging:
             raise
 
     def _prepare(self) -> None:
-        """Plan file first, then pre-sized output files; both are left alone when they are there already."""
+        """Plan file first, then pre-sized output files with their headers; what was laid down stays.
+
+        Sizes and headers are on the disk before the first receipt can be, so that no crash leaves receipts
+        beside a file without its header.
+        """
         self.partials.mkdir(exist_ok=True)
         self.model.mkdir(exist_ok=True)
         described = {
@@ -69,9 +73,9 @@ class Staging:
         }
         atomic_write(self.root / PLAN_NAME, json.dumps(described, indent=1).encode())
         for shard in () if self.plan.discard else self.plan.shards:
-            path = self.model / shard.name
-            if not path.exists() or path.stat().st_size != shard.size_bytes:
-                create_sized(path, shard.size_bytes, shard.header)
+            create_sized(self.model / shard.name, shard.size_bytes, shard.header)
+        for directory in (self.model, self.root, self.root.parent):
+            sync_directory(directory)
 
     def save_partials(self, unit_id: str, data: Mapping[str, Any]) -> None:
         """Keep a measuring unit's result, then its receipt, so that a resumed run need not measure again."""

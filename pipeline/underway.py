@@ -55,21 +55,20 @@ class Underway:
         return {unit_id for unit_id, intact_ in checked.items() if intact_}
 
     def seals(self) -> list[tuple[Unit, int]]:
-        """(a unit that digests a whole weight file and holds its pieces against their receipts, its bytes).
+        """(a unit that digests a whole weight file and holds its header against the plan, its pieces against
+        their receipts; its bytes).
 
         The unit's id is the name of the file.
         """
         if self.plan.discard:
             return []
-        pieces = self._pieces_by_file()
-        directory = self.staging.model
-        return [
-            (
-                Unit(shard.name, seal, {"path": str(directory / shard.name), "pieces": pieces[shard.name]}),
-                shard.size_bytes,
-            )
-            for shard in self.plan.shards
-        ]
+        found, pieces = [], self._pieces_by_file()
+        for shard in self.plan.shards:
+            header = (0, len(shard.header), digest_bytes(shard.header))
+            path = str(self.staging.model / shard.name)
+            unit = Unit(shard.name, seal, {"path": path, "pieces": [header, *pieces[shard.name]]})
+            found.append((unit, shard.size_bytes))
+        return found
 
     def publish(
         self, sealed: Mapping[str, str], executor: Executor, elapsed_s: float, *, replace: bool

@@ -21,6 +21,7 @@ from typing import Any, Self
 import xxhash
 
 from pipeline.checkpoint.buffers import page_buffer
+from pipeline.checkpoint.own import open_own, opened_own
 from pipeline.errors import CheckpointError, RunError
 from pipeline.untrusted import read_json
 
@@ -91,28 +92,32 @@ def forget(fd: int, offset: int, size_bytes: int) -> None:
 
 
 def create_sized(path: Path, size_bytes: int, header: bytes) -> None:
-    """Make `path` exactly `size_bytes` long with its space reserved, and write `header` at its start.
+    """Make `path` exactly `size_bytes` long with its space reserved, with `header` at its start, all of that
+    on the disk.
 
     A file that is there keeps its bytes beyond the header, so an interrupted run can go on. Raises RunError
-    with the bytes needed and free when they do not fit; a file this call made is then removed again.
+    with the bytes needed and free when they do not fit, and for what is no plain file; a file this call made
+    is then removed again.
     """
-    held = path.stat().st_blocks * 512 if path.exists() else None
+    made = not os.path.lexists(path)
+    held = 0 if made else os.lstat(path).st_blocks * 512
     free = free_bytes(path.parent)
-    if size_bytes - (held or 0) > free:
-        raise _no_space(str(path), size_bytes - (held or 0), free)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        os.ftruncate(fd, size_bytes)
-        _reserve(fd, size_bytes)
-        write_from(fd, memoryview(header), 0)
-    except OSError as error:
-        if held is None:
-            path.unlink()
-        if error.errno not in _FULL:
-            raise
-        raise _no_space(str(path), size_bytes, free_bytes(path.parent)) from error
-    finally:
-        os.close(fd)
+    if size_bytes - held > free:
+        raise _no_space(str(path), size_bytes - held, free)
+    with opened_own(path, os.O_RDWR | os.O_CREAT) as fd:
+        try:
+            if os.fstat(fd).st_size != size_bytes or held < size_bytes:
+                os.ftruncate(fd, size_bytes)
+                _reserve(fd, size_bytes)
+            # Whatever a crash left of the header is written over, and is on the disk before a receipt is.
+            write_from(fd, memoryview(header), 0)
+            os.fsync(fd)
+        except OSError as error:
+            if made:
+                path.unlink()
+            if error.errno not in _FULL:
+                raise
+            raise _no_space(str(path), size_bytes, free_bytes(path.parent)) from error
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -168,19 +173,22 @@ def digest_file(
     Reads through one 4 MiB buffer per thread. `progress` is called with the number of bytes of each step.
     Raises RunError if the file is shorter than `stop`.
     """
-    buffer = _digest_buffer()
-    digest = xxhash.xxh3_128()
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        end = os.fstat(fd).st_size if stop is None else stop
-        for offset in range(start, end, _DIGEST_BUFFER_BYTES):
-            part = buffer[: min(_DIGEST_BUFFER_BYTES, end - offset)]
-            read_into(fd, part, offset)
-            digest.update(part)
-            if progress is not None:
-                progress(len(part))
+        return digest_range(fd, start, os.fstat(fd).st_size if stop is None else stop, progress=progress)
     finally:
         os.close(fd)
+
+
+def digest_range(fd: int, start: int, stop: int, *, progress: Callable[[int], None] | None = None) -> str:
+    """xxh3_128 of bytes [start, stop) of an open file; see `digest_file`."""
+    buffer, digest = _digest_buffer(), xxhash.xxh3_128()
+    for offset in range(start, stop, _DIGEST_BUFFER_BYTES):
+        part = buffer[: min(_DIGEST_BUFFER_BYTES, stop - offset)]
+        read_into(fd, part, offset)
+        digest.update(part)
+        if progress is not None:
+            progress(len(part))
     return digest.hexdigest()
 
 
@@ -220,7 +228,7 @@ class OpenFiles:
         return self._get(path, os.O_RDONLY)
 
     def writing(self, path: str) -> int:
-        """A descriptor to read and write `path` with; the file must exist."""
+        """A descriptor to read and write `path` with: a file of ours that exists, see `open_own`."""
         return self._get(path, os.O_RDWR)
 
     def close(self) -> None:
@@ -235,7 +243,7 @@ class OpenFiles:
         if fd is None:
             if len(self._open) >= self._limit:
                 os.close(self._open.popitem(last=False)[1])
-            fd = os.open(path, flags | os.O_CLOEXEC)
+            fd = os.open(path, flags | os.O_CLOEXEC) if flags == os.O_RDONLY else open_own(path, flags)
         self._open[key] = fd
         return fd
 

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from cluster.contract import ClusterError
 from cluster.ledger import Ledger, read_ledger
 from pipeline.checkpoint.commit import verify
-from pipeline.errors import OutputError, RunError
+from pipeline.errors import OutputError, RunError, VerifyError
 from pipeline.staging import work_directory
 from pipeline.status import describe, merge_status
 from tests.helpers.crash import killed_at
@@ -25,6 +26,9 @@ from tests.helpers.models import write_family
 #: (function, its n-th call): a stop of the merge before which the driver is killed.
 STOPS = [
     ("pipeline.staging:create_sized", 2),
+    ("pipeline.checkpoint.files:write_from", 1),
+    ("pipeline.checkpoint.files:write_from", 3),
+    ("pipeline.staging:sync_directory", 1),
     ("cluster.ledger:Ledger.append", 1),
     ("cluster.ledger:Ledger.append", 7),
     ("cluster.ledger:Ledger.append", 23),
@@ -66,6 +70,81 @@ def test_a_killed_driver_is_resumed(point: str, call: int, config: Path, tmp_pat
     verify(out)
     run(config, out)
     assert not work_directory(out).exists()
+
+
+def lose_all(path: Path) -> None:
+    """The file is there with its size, and none of its bytes came to the disk."""
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def lose_header(path: Path) -> None:
+    """The first page never came to the disk."""
+    path.write_bytes(bytes(64) + path.read_bytes()[64:])
+
+
+def lose_end(path: Path) -> None:
+    """The file was cut short."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_header_bit(path: Path) -> None:
+    """One bit of a tensor's name is another."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"weight")] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [lose_all, lose_header, lose_end, flip_header_bit, Path.unlink])
+@pytest.mark.parametrize(
+    ("point", "call"), [("cluster.ledger:Ledger.append", 23), ("pipeline.run:_Run.seal", 1)]
+)
+def test_receipts_do_not_vouch_for_bytes_that_a_power_loss_took(
+    damage: Callable[[Path], object], point: str, call: int, config: Path, tmp_path: Path
+) -> None:
+    """Whatever a loss of power leaves of the staged files though their receipts are on the disk, resuming
+    gives the bytes of an undisturbed run.
+    """
+    run(config, tmp_path / "calm")
+    out = tmp_path / "out"
+    assert killed_at(point, call, lambda: run(config, out))
+    for file in work_directory(out).glob("model-*/*.safetensors"):
+        damage(file)
+    run(config, out)
+    assert weight_bytes(out) == weight_bytes(tmp_path / "calm")
+    verify(out)
+
+
+@pytest.mark.parametrize("damage", [lose_header, flip_header_bit, lose_end])
+def test_a_header_damaged_while_the_merge_runs_is_never_published(
+    damage: Callable[[Path], object], config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header that is not the plan's ends the run as VerifyError; the same command mends it."""
+    from pipeline.run import _Run
+
+    def damaged(self: _Run) -> list[dict[str, str]]:
+        damage(next(self.merges[0].staging.model.glob("*.safetensors")))
+        return original(self)
+
+    out, original = tmp_path / "out", _Run.seal
+    monkeypatch.setattr(_Run, "seal", damaged)
+    with pytest.raises(RunError):
+        run(config, out)
+    assert not out.exists()
+    monkeypatch.setattr(_Run, "seal", original)
+    run(config, out)
+    run(config, tmp_path / "calm")
+    assert weight_bytes(out) == weight_bytes(tmp_path / "calm")
+
+
+@pytest.mark.parametrize("damage", [lose_header, flip_header_bit])
+def test_verify_finds_a_damaged_header_of_a_published_model(
+    damage: Callable[[Path], object], config: Path, tmp_path: Path
+) -> None:
+    """The digests of the manifest cover the headers."""
+    run(config, tmp_path / "out")
+    damage(max((tmp_path / "out").glob("*.safetensors")))
+    with pytest.raises(VerifyError, match="not what its manifest says"):
+        verify(tmp_path / "out")
 
 
 def test_finished_units_are_not_done_again(config: Path, tmp_path: Path) -> None:
