@@ -7,44 +7,28 @@ all is there. The index lists only the experts that passed the gate; the table n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from evals.content import Digests
 from evals.family.command import keep_command
-from evals.family.config import BaseConfig, FamilyConfig
+from evals.family.config import FamilyConfig
+from evals.family.entries import BASE, FamilyMember, Gate, make_index
 from evals.family.gate import SUITE, Check, Verdict, judge, make_check
-from evals.family.index import SCHEMA, model_entry, write_index
+from evals.family.index import label_in_run, write_index
 from evals.family.keep import with_other_sizes
 from evals.family.members import Work, make_bases, make_experts
 from evals.family.rows import MULTITASK, FamilyData, prepare_rows
+from evals.family.runs import with_built_runs
 from evals.fanout import Evaluation, evaluate
-from evals.models import BASELINES, Model, baseline_model, describe_model
+from evals.models import BASELINES, baseline_model, describe_model
 from evals.record import Record
 from evals.setting import Setting, lowest
 from evals.suites import Suite, check_suite_names, load_suite, locate_data
-from pipeline.checkpoint.files import digest_file
-from pipeline.checkpoint.index import read_directory
 from pipeline.errors import LIST_ITEM, ConfigError, RunError
-from pipeline.values import ModelRef
 
 _BATCH = "16"
-_BASE = "base"
-
-
-@dataclass(frozen=True)
-class _Member:
-    """A model of the family: which base it belongs to, and what it is: "base", "multitask" or a category."""
-
-    base: str
-    name: str
-    model: Model
-
-    @property
-    def label(self) -> str:
-        """Its name in tables and records."""
-        return f"{self.base}/{self.name}"
 
 
 def build_family(
@@ -52,12 +36,13 @@ def build_family(
 ) -> dict[str, Any]:
     """Build what is missing of a family and return its index, which is written too.
 
-    Of a family that is built size by size the index keeps what was built before.
+    Of a family that is built size by size, or run by run, the index keeps what was built before.
 
     `data_dir`, `skip_missing`: as `evals.suites.locate_data` has them. InputError for what is wrong with the
     config, suites or data, before anything is trained. RunError, after the index is written: experts or
     scores that are missing, and experts that did not pass.
     """
+    config = with_built_runs(config)
     suites = load_suites(config, data_dir, skip_missing, work)
     keep_command(config, data_dir, skip_missing)
     data = _data(config, suites[0], work)
@@ -68,13 +53,14 @@ def build_family(
     members = _members(config, bases, list(suites[0].categories), digests)
     evaluation = _scores(config, suites, checks, members, work, digests)
     gate = {
-        base.name: {
-            category: _verdict(base.name, category, checks, evaluation.records)
+        (base.name, run): {
+            category: _verdict(base.name, run, category, checks, evaluation.records)
             for category in suites[0].categories
         }
         for base in config.bases
+        for run in config.runs(base)
     }
-    index = _index(config, suites, members, evaluation.records, gate)
+    index = make_index(config, suites, members, evaluation.records, gate)
     index = with_other_sizes(index, config, work.report)
     write_index(config.out, index)
     _close(config, untrained, evaluation, gate)
@@ -103,7 +89,7 @@ def _check_names(suite: Suite) -> None:
     """ConfigError where a name of the suite is that of something else in the family."""
     if suite.name == SUITE:
         raise ConfigError(f'a suite of a family cannot be called "{SUITE}"', where=f"{suite.file}: name")
-    for name in (_BASE, MULTITASK):
+    for name in (BASE, MULTITASK):
         if suite.role == "held-in" and name in suite.categories:
             raise ConfigError(f'a category cannot be called "{name}"', where=f"{suite.file}: categories")
 
@@ -121,15 +107,19 @@ def _data(config: FamilyConfig, suite: Suite, work: Work) -> FamilyData:
 
 def _members(
     config: FamilyConfig, bases: Mapping[str, Path], categories: Sequence[str], digests: Digests
-) -> list[_Member]:
-    """Every model that is there: base by base, its experts, its multitask model."""
+) -> list[FamilyMember]:
+    """Every model that is there: base by base, its experts and multitask model, run by run."""
     found = []
     for base in config.bases:
-        places = {_BASE: bases[base.name]}
-        places |= {name: config.expert_dir(base, name) for name in (*categories, MULTITASK)}
-        for name, place in places.items():
+        places = {(BASE, 0): bases[base.name]}
+        places |= {
+            (name, run): config.expert_dir(base, name, run)
+            for run in config.runs(base)
+            for name in (*categories, MULTITASK)
+        }
+        for (name, run), place in places.items():
             if place.is_dir():
-                member = _Member(base.name, name, describe_model(place, digests))
+                member = FamilyMember(base.name, name, run, describe_model(place, digests))
                 found.append(replace(member, model=replace(member.model, label=member.label)))
     return found
 
@@ -138,7 +128,7 @@ def _scores(
     config: FamilyConfig,
     suites: Sequence[Suite],
     checks: Sequence[Check],
-    members: Sequence[_Member],
+    members: Sequence[FamilyMember],
     work: Work,
     digests: Digests,
 ) -> Evaluation:
@@ -151,13 +141,13 @@ def _scores(
     ]
     pairs = [(baseline_model(kind), task) for kind in BASELINES for task in every if task.is_guessable]
     for member in members:
-        expert = member.name not in (_BASE, MULTITASK)
+        expert = member.name not in (BASE, MULTITASK)
         tasks = [
             task
             for task in every
             if not expert or config.full or (task.role == "held-in" and task.category == member.name)
         ]
-        held = [check.task for check in checks if member.name in (_BASE, check.task.category)]
+        held = [check.task for check in checks if member.name in (BASE, check.task.category)]
         pairs += [(member.model, task) for task in (*tasks, *held)]
     # The gate looks at all validation rows, which its bar is reckoned from.
     most = None if config.limit is None else max(config.limit, config.validation)
@@ -166,109 +156,31 @@ def _scores(
     return evaluate(pairs, work.start, out, setting, digests=digests, show_progress=work.show_progress)
 
 
-def _verdict(base: str, category: str, checks: Sequence[Check], records: Sequence[Record]) -> Verdict:
-    """The gate for one expert."""
+def _verdict(
+    base: str, run: int, category: str, checks: Sequence[Check], records: Sequence[Record]
+) -> Verdict:
+    """The gate for one expert: every run passes or fails by itself."""
     own = [check for check in checks if check.task.category == category]
     held = [record for record in records if record.suite == SUITE]
 
-    def of(name: str) -> dict[str, Record]:
-        return {record.task: record for record in held if record.label == f"{base}/{name}"}
+    def of(label: str) -> dict[str, Record]:
+        return {record.task: record for record in held if record.label == label}
 
-    return judge(own, of(_BASE), of(category))
-
-
-def _index(
-    config: FamilyConfig,
-    suites: Sequence[Suite],
-    members: Sequence[_Member],
-    records: Sequence[Record],
-    gate: Mapping[str, Mapping[str, Verdict]],
-) -> dict[str, Any]:
-    """The index as plain data."""
-    by_label = {member.label: member for member in members}
-    guessed = {(one.model, one.suite, one.task): one.value for one in records if one.is_baseline}
-    return {
-        "schema": SCHEMA,
-        "name": config.name,
-        "config": {"path": str(config.file), "digest": digest_file(config.file)},
-        "suites": [
-            {
-                "name": suite.name,
-                "role": suite.role,
-                "file": str(suite.file),
-                "tasks": [
-                    {
-                        "category": task.category,
-                        "task": task.name,
-                        "metric": task.metric,
-                        "chance": task.chance,
-                        **{kind: guessed.get((kind, suite.name, task.name)) for kind in BASELINES},
-                    }
-                    for task in suite.tasks
-                ],
-                "left_out": [one.task for one in suite.left_out],
-            }
-            for suite in suites
-        ],
-        "bases": [_base_entry(config, base, by_label, gate[base.name]) for base in config.bases],
-        "scores": [_score_entry(record) for record in records if not record.is_baseline],
-    }
-
-
-def _base_entry(
-    config: FamilyConfig, base: BaseConfig, members: Mapping[str, _Member], gate: Mapping[str, Verdict]
-) -> dict[str, Any]:
-    """One base with what was made of it; `experts` are those that passed."""
-    multitask = members.get(f"{base.name}/{MULTITASK}")
-    own = members[f"{base.name}/{_BASE}"]
-    place = Path(own.model.path)
-    return {
-        "name": base.name,
-        "size": base.size,
-        "quality": base.quality,
-        "parameters": sum(
-            entry.spec.numel for entry in read_directory(ModelRef(str(place)), place).tensors.values()
-        ),
-        **model_entry(place, config.out),
-        "experts": {
-            category: model_entry(Path(members[f"{base.name}/{category}"].model.path), config.out)
-            for category, verdict in gate.items()
-            if verdict.passed
-        },
-        "multitask": model_entry(Path(multitask.model.path), config.out) if multitask else None,
-        "gate": {category: vars(verdict) for category, verdict in gate.items()},
-    }
-
-
-def _score_entry(record: Record) -> dict[str, Any]:
-    base, _, name = record.label.partition("/")
-    kept = (
-        "suite",
-        "role",
-        "category",
-        "task",
-        "metric",
-        "value",
-        "stderr",
-        "n",
-        "task_digest",
-        "model_digest",
-    )
-    return {"base": base, "model": name, **{key: getattr(record, key) for key in kept}}
+    return judge(own, of(f"{base}/{BASE}"), of(label_in_run(f"{base}/{category}", run)))
 
 
 def _close(
     config: FamilyConfig,
     untrained: Mapping[str, str],
     evaluation: Evaluation,
-    gate: Mapping[str, Mapping[str, Verdict]],
+    gate: Gate,
 ) -> None:
     """RunError when anything is missing from the family that the config asks for."""
     lines = [f"{expert}: {why}" for expert, why in untrained.items()]
     lines += [f"{one.label} on {one.suite}/{one.task}: {one.reason}" for one in evaluation.failures]
     lines += [
-        f"{base}/{category}: {verdict.why}"
-        for base, verdicts in gate.items()
+        f"{label_in_run(f'{base}/{category}', run)}: {verdict.why}"
+        for (base, run), verdicts in gate.items()
         for category, verdict in verdicts.items()
         if not verdict.passed
     ]

@@ -31,6 +31,12 @@ def family() -> None:
 @_CONFIG
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the suites' data lies.")
 @click.option("--skip-missing", is_flag=True, help="Leave out tasks whose data is not in DIR.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Train every expert N times with other seeds, so that luck is measured. [default: the file's, or 1]",
+)
 @click.option("--size", "sizes", multiple=True, metavar="SIZE", help="Bases of this size only; may repeat.")
 @executor_options
 @device_option("Where models are trained and run, unless an expert's settings name it.")
@@ -39,6 +45,7 @@ def build(
     config: Path,
     data: Path | None,
     skip_missing: bool,
+    repeat: int | None,
     sizes: tuple[str, ...],
     device: str,
     progress: bool,
@@ -57,6 +64,7 @@ def build(
     uses_ray(where["executor"], where["address"])
     loaded = load_family(config)
     loaded = loaded.of_sizes(sizes) if sizes else loaded
+    loaded = loaded.repeated(repeat) if repeat is not None else loaded
     say = partial(click.echo, err=True)
     chosen = choose_device_at(device, where["address"], say)
     start = partial(start_executor, **where, **local_share(chosen), kind="process")
@@ -89,7 +97,7 @@ def table(config: Path, json_out: bool) -> None:
     if json_out:
         click.echo(json.dumps(index, indent=1))
         return
-    for base, grid in zip(index["bases"], grids(index), strict=True):
+    for grid, sentences in zip(grids(index), verdicts(index), strict=True):
         show([grid])
-        for line in ("", GATE, *verdicts(base), ""):
+        for line in ("", GATE, *sentences, ""):
             click.echo(line)

@@ -21,7 +21,8 @@ _CONFIGS = Path("configs/family")
 
 def keep_command(config: FamilyConfig, data_dir: Path | None, skip_missing: bool) -> None:
     """Write down what the family in `config.out` is being built by."""
-    words = [str(config.file), *_data(data_dir, skip_missing)]
+    repeat = ["--repeat", str(config.repeat)] if config.repeat > 1 else []
+    words = [str(config.file), *_data(data_dir, skip_missing), *repeat]
     config.out.mkdir(parents=True, exist_ok=True)
     atomic_write(config.out / _KEPT, json.dumps({"arguments": words}, indent=1).encode())
 

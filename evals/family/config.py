@@ -6,7 +6,7 @@ Paths are as the user wrote them: relative ones start at the current directory, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from pipeline.training.scratch.settings import ScratchSettings, read_scratch
 from pipeline.training.settings import TrainSettings, read_settings
 
 PACKAGES = ("smollm2",)
-_TOP = ["name", "out", "suites", "scratch", "bases", "experts", "validation", "limit", "full"]
+_TOP = ["name", "out", "suites", "scratch", "bases", "experts", "repeat", "validation", "limit", "full"]
 _SOURCES = ("model", "package", "scratch")
 _EXPERTS = ["settings", "by_size", "multitask"]
 _VALIDATION_ROWS = 200
+#: Seeds of the training are whole numbers below this; `pipeline.training.settings` has the range.
+_SEEDS = 1 << 32
 _VOCAB = 4096
 
 
@@ -57,17 +59,22 @@ class ExpertsConfig:
     multitask: Mapping[str, Any]
     multitask_by_size: Mapping[str, Mapping[str, Any]]
 
-    def of(self, size: str, *, multitask: bool = False) -> dict[str, Any]:
-        """The settings of one model."""
-        expert = {**self.settings, **self.by_size.get(size, {})}
-        return {**expert, **self.multitask, **self.multitask_by_size.get(size, {})} if multitask else expert
+    def of(self, size: str, *, multitask: bool = False, run: int = 0) -> dict[str, Any]:
+        """The settings of one model. Runs differ in the seed alone: each has the next one."""
+        found = {**self.settings, **self.by_size.get(size, {})}
+        if multitask:
+            found |= {**self.multitask, **self.multitask_by_size.get(size, {})}
+        if run:
+            found["seed"] = (found.get("seed", TrainSettings.seed) + run) % _SEEDS
+        return found
 
 
 @dataclass(frozen=True)
 class FamilyConfig:
     """A family. bases: those to build, of all that are `listed`.  validation: rows of a task that the gate
     looks at.  limit: items of a task that are scored at most, None for the suites' own.  full: every expert
-    on every task.
+    on every task.  repeat: runs of every expert and multitask model that are asked for: the same rows and
+    settings with other seeds.  built: base -> runs that were built before, which are kept.
     """
 
     file: Path
@@ -82,6 +89,8 @@ class FamilyConfig:
     validation: int = _VALIDATION_ROWS
     limit: int | None = None
     full: bool = False
+    repeat: int = 1
+    built: Mapping[str, int] = field(default_factory=dict)
 
     def of_sizes(self, sizes: Sequence[str]) -> FamilyConfig:
         """The same with the bases of these sizes only. InputError: a size that no base has."""
@@ -91,9 +100,21 @@ class FamilyConfig:
                 raise InputError(f'no base of size "{size}"', where=str(self.file), hint=near(size, known))
         return replace(self, bases=tuple(base for base in self.listed if base.size in sizes))
 
-    def expert_dir(self, base: BaseConfig, name: str) -> Path:
+    def repeated(self, repeat: int) -> FamilyConfig:
+        """The same with so many runs of every expert."""
+        return replace(self, repeat=repeat)
+
+    def runs(self, base: BaseConfig) -> range:
+        """The runs of a base's experts: those asked for, and those that were built before."""
+        return range(max(self.repeat, self.built.get(base.name, 1)))
+
+    def experts_dir(self, base: BaseConfig, run: int = 0) -> Path:
+        """Where the experts of one run of a base lie."""
+        return (self.out / "runs" / str(run) if run else self.out / "experts") / base.name
+
+    def expert_dir(self, base: BaseConfig, name: str, run: int = 0) -> Path:
         """Where an expert, or the multitask model, of a base lies."""
-        return self.out / "experts" / base.name / name
+        return self.experts_dir(base, run) / name
 
 
 def load_family(path: Path | str) -> FamilyConfig:
@@ -119,6 +140,7 @@ def load_family(path: Path | str) -> FamilyConfig:
         validation=_count(raw.get("validation", _VALIDATION_ROWS), top.key("validation")),
         limit=_count(raw["limit"], top.key("limit")) if "limit" in raw else None,
         full=_flag(raw.get("full", False), top.key("full")),
+        repeat=_count(raw.get("repeat", 1), top.key("repeat")),
     )
 
 

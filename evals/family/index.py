@@ -57,10 +57,31 @@ def model_entry(place: Path, out: Path) -> dict[str, str]:
     return {"path": relative(place, out), "weights_digest": digest_bytes(" ".join(digests).encode())}
 
 
+def runs_of(base: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The runs of a base's entry, run 0 first: "experts", "multitask" and "gate" of each.
+
+    Those of run 0 stand in the base's entry itself, where they stood before there were others.
+    """
+    return [base, *base.get("runs", ())]
+
+
 def models_of(base: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
-    """Every model of a base's entry by what it is: "base", the categories of its experts, "multitask"."""
-    multitask = {"multitask": base["multitask"]} if base["multitask"] else {}
-    return {"base": base, **base["experts"], **multitask}
+    """Every model of a base's entry by what it is: "base", the categories of its experts, "multitask", and
+    the same of further runs as "spam/run 1".
+    """
+    found: dict[str, Mapping[str, str]] = {"base": base}
+    for run, members in enumerate(runs_of(base)):
+        models = {
+            **members["experts"],
+            **({"multitask": members["multitask"]} if members["multitask"] else {}),
+        }
+        found |= {label_in_run(name, run): model for name, model in models.items()}
+    return found
+
+
+def label_in_run(label: str, run: int) -> str:
+    """The name of a model of a run in tables and records: that of run 0 is the plain one."""
+    return f"{label}/run {run}" if run else label
 
 
 def relative(path: Path, out: Path) -> str:
@@ -70,17 +91,18 @@ def relative(path: Path, out: Path) -> str:
 
 
 def grids(index: Mapping[str, Any]) -> list[Grid]:
-    """One grid a base: its tasks with what guessing scores, the scores of base, own expert and multitask
-    model, and whether the expert passed the gate.
+    """One grid a base and run: its tasks with what guessing scores, the scores of base, own expert and
+    multitask model, and whether the expert passed the gate.
     """
-    return [_grid(index, base) for base in index["bases"]]
+    return [_grid(index, base, run) for base in index["bases"] for run in range(len(runs_of(base)))]
 
 
-def _grid(index: Mapping[str, Any], base: Mapping[str, Any]) -> Grid:
+def _grid(index: Mapping[str, Any], base: Mapping[str, Any], run: int) -> Grid:
+    gate = runs_of(base)[run]["gate"]
     scores = {
         (one["model"], one["suite"], one["task"]): as_number(one["value"], one["stderr"])
         for one in index["scores"]
-        if one["base"] == base["name"]
+        if one["base"] == base["name"] and (one["model"] == "base" or one.get("run", 0) == run)
     }
     rows = []
     for suite in index["suites"]:
@@ -89,33 +111,35 @@ def _grid(index: Mapping[str, Any], base: Mapping[str, Any]) -> Grid:
             names = ("base", category, "multitask")
             cells = [scores.get((name, suite["name"], task["task"]), MISSING) for name in names]
             guesses = [as_number(task.get(name)) for name in ("chance", *BASELINES)]
-            passed = _passed(base, category) if suite["role"] == "held-in" else MISSING
+            passed = _passed(gate, category) if suite["role"] == "held-in" else MISSING
             rows.append((f"{category}/{task['task']}", task["metric"], *guesses, *cells, passed))
-    title = (
-        f"{base['name']}: size {base['size']}, {base['quality']}, {base['parameters'] / 1e6:.2f}M parameters"
-    )
-    return Grid(title, _HEADS, tuple(rows))
+    size = f"size {base['size']}, {base['quality']}, {base['parameters'] / 1e6:.2f}M parameters"
+    return Grid(f"{base['name']}: {size}" + (f", run {run}" if run else ""), _HEADS, tuple(rows))
 
 
-def _passed(base: Mapping[str, Any], category: str) -> str:
-    return "yes" if base["gate"][category]["passed"] else "no"
+def _passed(gate: Mapping[str, Any], category: str) -> str:
+    return "yes" if gate[category]["passed"] else "no"
 
 
-def verdicts(base: Mapping[str, Any]) -> list[str]:
-    """What the gate says of each expert of a base, one sentence each."""
+def verdicts(index: Mapping[str, Any]) -> list[list[str]]:
+    """What the gate says of each expert, one sentence each; a list for each of `grids`."""
     return [
-        f"{category} {'passed' if verdict['passed'] else 'did not pass'}: {verdict['why']}"
-        for category, verdict in base["gate"].items()
+        [
+            f"{category} {'passed' if verdict['passed'] else 'did not pass'}: {verdict['why']}"
+            for category, verdict in run["gate"].items()
+        ]
+        for base in index["bases"]
+        for run in runs_of(base)
     ]
 
 
 def as_markdown(index: Mapping[str, Any]) -> str:
     """All grids as Markdown tables, and the digests of the weights."""
     lines = [f"# The family {index['name']}", ""]
-    for base, grid in zip(index["bases"], grids(index), strict=True):
+    for grid, sentences in zip(grids(index), verdicts(index), strict=True):
         lines += [f"## {grid.title}", "", _line(grid.heads), _line(["---"] * len(grid.heads))]
         lines += [*map(_line, grid.rows), "", GATE, ""]
-        lines += [*(f"- {sentence}" for sentence in verdicts(base)), ""]
+        lines += [*(f"- {sentence}" for sentence in sentences), ""]
     lines += ["## Digests of the weights", "", _line(["model", "xxh3_128"]), _line(["---", "---"])]
     for base in index["bases"]:
         lines += [

@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.contract import Executor
 from evals.family.config import BaseConfig, FamilyConfig
+from evals.family.index import label_in_run
 from evals.family.rows import MULTITASK, FamilyData
 from pipeline.training.config import TrainConfig, parse_train_config
 from pipeline.training.run import TrainPlan, describe_expert, plan_training, run_trainings
@@ -81,13 +82,15 @@ def _packaged_rows(report: Report) -> Path:
 def make_experts(
     config: FamilyConfig, bases: Mapping[str, Path], data: FamilyData, work: Work
 ) -> dict[str, str]:
-    """Train every expert and multitask model of all bases at once; return "base/expert" -> why it failed.
+    """Train every expert and multitask model of all bases, in all runs, at once.
 
-    What was finished before is kept. InputError for what is wrong with data or settings, before any training.
+    Returns label ("base/expert", "base/expert/run 1") -> why it failed. What was finished before is kept.
+    InputError for what is wrong with data or settings, before any training.
     """
+    runs = {label_in_run(base.name, run): (base, run) for base in config.bases for run in config.runs(base)}
     plans = {
-        base.name: plan_training(_training(config, base, bases[base.name], data), work.device)
-        for base in config.bases
+        label: plan_training(_training(config, base, run, bases[base.name], data), work.device)
+        for label, (base, run) in runs.items()
     }
     for name, plan in plans.items():
         for expert, record in plan.records.items():
@@ -102,8 +105,9 @@ def make_experts(
     with work.start() as executor:
         trained = run_trainings(largest_first, executor, show_progress=work.show_progress)
     return {
-        f"{base}/{expert}": reason(outcome)
-        for base, (_, failed) in trained.items()
+        label_in_run(f"{base.name}/{expert}", run): reason(outcome)
+        for label, (_, failed) in trained.items()
+        for base, run in [runs[label]]
         for expert, outcome in failed.items()
     }
 
@@ -113,15 +117,15 @@ def _memory_bytes(plan: TrainPlan) -> int:
     return max(unit.resources.memory_bytes for unit in plan.units.values())
 
 
-def _training(config: FamilyConfig, base: BaseConfig, place: Path, data: FamilyData) -> TrainConfig:
-    """The training config of one base. The multitask model comes first: it takes longest."""
+def _training(config: FamilyConfig, base: BaseConfig, run: int, place: Path, data: FamilyData) -> TrainConfig:
+    """The training config of one run of a base. The multitask model comes first: it takes longest."""
     names = [MULTITASK, *(name for name in data.train if name != MULTITASK)]
     experts: dict[str, Any] = {
         name: {
             "train": str(data.train[name]),
-            "settings": config.experts.of(base.size, multitask=name == MULTITASK),
+            "settings": config.experts.of(base.size, multitask=name == MULTITASK, run=run),
         }
         for name in names
     }
-    content = {"base": str(place), "out": str(config.out / "experts" / base.name), "experts": experts}
-    return parse_train_config(content, f"{config.file}: experts of {base.name}")
+    content = {"base": str(place), "out": str(config.experts_dir(base, run)), "experts": experts}
+    return parse_train_config(content, f"{config.file}: experts of {label_in_run(base.name, run)}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evals.family.config import BaseConfig, FamilyConfig
-from evals.family.index import INDEX, read_index
+from evals.family.index import INDEX, read_index, runs_of
 from evals.family.rows import MULTITASK
+from evals.family.runs import with_built_runs
 from evals.suites import load_suite
 from pipeline.training.scratch.base import steps_file
 
@@ -14,16 +15,21 @@ from pipeline.training.scratch.base import steps_file
 def describe(config: FamilyConfig) -> Iterator[str]:
     """One line a base, and one for the index."""
     names = [*load_suite(config.held_in).categories, MULTITASK]
+    config = with_built_runs(config)
     for base in config.bases:
-        done = [name for name in names if config.expert_dir(base, name).is_dir()]
-        yield f"{base.name}: base {_base(config, base)}, {len(done)} of {len(names)} experts"
+        for run in config.runs(base):
+            done = [name for name in names if config.expert_dir(base, name, run).is_dir()]
+            what = f", run {run}:" if run else f": base {_base(config, base)},"
+            yield f"{base.name}{what} {len(done)} of {len(names)} experts"
     if not (config.out / INDEX).is_file():
         yield "not scored"
         return
     for entry in read_index(config.out)["bases"]:
-        failed = [name for name, verdict in entry["gate"].items() if not verdict["passed"]]
-        words = f"not good enough: {', '.join(failed)}" if failed else "all passed"
-        yield f"{entry['name']}: {len(entry['experts'])} experts in the index, {words}"
+        for number, members in enumerate(runs_of(entry)):
+            failed = [name for name, verdict in members["gate"].items() if not verdict["passed"]]
+            words = f"not good enough: {', '.join(failed)}" if failed else "all passed"
+            label = entry["name"] + (f", run {number}" if number else "")
+            yield f"{label}: {len(members['experts'])} experts in the index, {words}"
 
 
 def _base(config: FamilyConfig, base: BaseConfig) -> str:

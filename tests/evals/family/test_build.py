@@ -5,68 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from cluster.contract import Executor
 from evals.app import main
-from evals.family.build import build_family
 from evals.family.command import command_for
-from evals.family.config import FamilyConfig, load_family
+from evals.family.config import load_family
 from evals.family.index import grids, read_index
-from evals.family.members import Work
 from pipeline.errors import ConfigError, InputError, RunError
-from tests.helpers.crash import killed_at
-from tests.helpers.family import write_world
-from tests.helpers.inline import InlineExecutor
-
-TINY = Path(__file__).parents[3] / "configs" / "family" / "tiny.yaml"
-
-
-class Starts:
-    """Starts inline executors and remembers what they ran."""
-
-    def __init__(self) -> None:
-        self.ran: list[str] = []
-
-    def __call__(self) -> Executor:
-        """An executor whose list is this one's."""
-        executor = InlineExecutor()
-        executor.ran = self.ran
-        return executor
-
-
-def build(config: FamilyConfig) -> tuple[dict[str, Any], list[str]]:
-    """(index, units that ran)."""
-    starts = Starts()
-    return build_family(config, Work(starts, lambda line: None)), starts.ran
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a finished tiny family; the build was killed once among the experts."""
-    home = write_world(tmp_path_factory.mktemp("family"))
-    shutil.copy(TINY, home)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        config = load_family("tiny.yaml")
-        assert killed_at("pipeline.training.run:train_unit", 2, lambda: build(config))
-        _, ran = build(config)
-        assert len([unit for unit in ran if unit.startswith("base/")]) == 0, "bases were made before the kill"
-        assert len([unit for unit in ran if unit.startswith("train/")]) == 5, (
-            "one of six was trained before it"
-        )
-    return home
-
-
-@pytest.fixture
-def home(built: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same, and the current directory."""
-    monkeypatch.chdir(built)
-    return built
+from tests.helpers.family_builds import build
 
 
 def test_a_family_says_what_built_it(home: Path) -> None:

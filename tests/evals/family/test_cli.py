@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from cluster.contract import Executor
 from evals.family.cli import family
+from evals.family.command import command_for, keep_command
+from evals.family.config import FamilyConfig
 from evals.family.members import Work
 from tests.helpers.inline import InlineExecutor
 
@@ -46,3 +48,28 @@ def test_the_device_decides_how_many_work_here(
     assert works[0].device == ("cuda" if device == "cuda" else "cpu")
     assert (asked[0]["here"], asked[0]["kind"]) == (workers, "process") and asked[0]["memory_bytes"] > 0
     assert ("no GPU" in done.stderr) == (device == "auto")
+
+
+def test_repeats_of_the_command_come_before_those_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--repeat says how many runs are built, else the file does; what was said is kept for who must build it
+    again; no run at all is refused.
+    """
+    asked: list[int] = []
+
+    def build(config: FamilyConfig, work: Work, **_: Any) -> dict[str, Any]:
+        asked.append(config.repeat)
+        keep_command(config, None, False)
+        return {}
+
+    monkeypatch.setattr("evals.family.build.build_family", build)
+    monkeypatch.chdir(tmp_path)
+    for repeat in (1, 2):
+        Path("family.yaml").write_text(TINY.read_text() + f"repeat: {repeat}\n")
+        for options in ([], ["--repeat", "3"]):
+            done = CliRunner().invoke(family, ["build", "family.yaml", *options])
+            assert done.exit_code == 0, done.output
+    assert asked == [1, 3, 2, 3]
+    assert command_for(Path("family")) == "mergescale family build family.yaml --repeat 3"
+    assert CliRunner().invoke(family, ["build", "family.yaml", "--repeat", "0"]).exit_code == 2

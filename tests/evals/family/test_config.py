@@ -51,6 +51,8 @@ def write(path: Path, **changes: Any) -> Path:
         ({"validation": 0}, "validation"),
         ({"limit": True}, "limit"),
         ({"full": "yes"}, "full"),
+        ({"repeat": 0}, "repeat"),
+        ({"repeat": "twice"}, "repeat"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, changes: dict[str, Any], where: str) -> None:
@@ -74,6 +76,22 @@ def test_settings_of_a_size_lie_over_the_common_ones(tmp_path: Path) -> None:
     assert found.of("1M", multitask=True) == {"learning_rate": 0.3, "epochs": 2, "limit": 7}
     assert found.of("4M") == experts["settings"]
     assert found.of("4M", multitask=True) == {"learning_rate": 0.3, "epochs": 1, "limit": 5}
+
+
+def test_runs_differ_in_the_seed_alone(tmp_path: Path) -> None:
+    """Run R of an expert has the settings of run 0 and the R-th seed after its own, of its size's or of the
+    multitask model's; it lies where no expert of any category can lie.
+    """
+    experts = {"settings": {"epochs": 2}, "multitask": {"seed": 7}, "by_size": {"1M": {"seed": 2**32 - 1}}}
+    family = load_family(write(tmp_path / "family.yaml", experts=experts, repeat=3))
+    (base,) = family.bases
+    assert family.runs(base) == range(3) and family.repeated(1).runs(base) == range(1)
+    assert family.experts.of("4M") == {"epochs": 2}
+    assert family.experts.of("4M", run=2) == {"epochs": 2, "seed": 2}
+    assert family.experts.of("4M", multitask=True, run=2) == {"epochs": 2, "seed": 9}
+    assert family.experts.of("1M", run=1) == {"epochs": 2, "seed": 0}, "seeds end below 2**32"
+    places = [str(family.expert_dir(base, "colour", run)) for run in family.runs(base)]
+    assert places == ["out/experts/a/colour", "out/runs/1/a/colour", "out/runs/2/a/colour"]
 
 
 def test_sizes_can_be_chosen(tmp_path: Path) -> None:
