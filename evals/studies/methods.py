@@ -57,7 +57,13 @@ def read_method(entry: Node, counts: Sequence[int]) -> tuple[str, dict[str, Any]
     method = load_method(name, entry.where("merge_method"))
     parameters = entry.take_or("parameters", dict, {})
     _refuse_seed(parameters, entry.place.key("parameters"))
-    read_parameters(parameters, entry.place.key("parameters"), method, per_model=False, notes=[])
+    place = entry.place.key("parameters")
+    read_parameters(parameters, place, method, per_model=False, notes=[])
+    for key in parameters:
+        if key not in knobs_of(method):  # a merge notes it; in a study it would look like a condition
+            raise place.key(key).error(
+                f'"{key}" has no effect on {method.name}', hint="remove it: every merge would be the same"
+            )
     tune = _read_tune(entry.child("tune"), method) if "tune" in entry else {}
     for key in tune:
         if key in parameters:

@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 
 from pipeline.config.merge import MergeConfig, ModelEntry, default_of, experts_of
-from pipeline.config.parameters import NO_EFFECT, knobs_of, read_parameters
+from pipeline.config.parameters import MERGEKIT_NAMES, knobs_of, read_parameters
 from pipeline.config.place import Place, describe
 from pipeline.config.reference import local_path, read_reference
 from pipeline.errors import near
@@ -76,7 +76,7 @@ def _refuse_keys(fields: dict[object, object], root: Place) -> None:
 
     def hint(name: str) -> str:
         knobs = {knob for known in CATALOGUE for knob in knobs_of(load_method(known))}
-        return f"move `{name}` under `parameters`" if name in knobs | set(NO_EFFECT) else ""
+        return f"move `{name}` under `parameters`" if name in knobs | MERGEKIT_NAMES else ""
 
     root.only({name: None for name in fields if name not in NOT_YET}, _KEYS, hint)
 

@@ -6,6 +6,7 @@ a number is a number (not a quoted text, not true or false), and true is not 1.
 from __future__ import annotations
 
 import math
+from difflib import get_close_matches
 from typing import Any
 
 from pipeline.config.merge import SEMANTICS, Gradient, Rule, Scalar, Setting
@@ -14,8 +15,14 @@ from pipeline.errors import near
 from pipeline.methods import CATALOGUE, load_method
 from pipeline.methods.contract import Knob, Method
 
-#: mergekit parameters that cannot change our result, and why.
-NO_EFFECT = {"int8_mask": "it only saves memory in mergekit"}
+#: Every parameter of mergekit's methods; one that the chosen method has not changes nothing there either.
+MERGEKIT_NAMES = frozenset(
+    (
+        *("weight", "density", "normalize", "rescale", "lambda", "int8_mask", "gamma", "epsilon", "t", "r"),
+        *("select_topk", "scale", "filter_wise", "max_iter", "tol", "eps", "alpha", "normalize_weights"),
+        *("nuslerp_flatten", "nuslerp_row_wise", "embed_slerp"),
+    )
+)
 #: Keys of the file's top level that people write under `parameters`.
 TOP_LEVEL = ("base_model", "dtype", "merge_method", "models", "out_dtype")
 
@@ -30,7 +37,8 @@ def read_parameters(
 ) -> dict[str, Setting]:
     """One `parameters` mapping: that of a model (`per_model`) or that of the whole file. None reads as empty.
 
-    A per-model parameter may be given for the whole file and then holds for every model without its own.
+    A per-model parameter may be given for the whole file and then holds for every model without its own. What
+    mergekit knows and the method does not have is noted, once a file, and left out.
     Raises ConfigError: unknown name, value of the wrong type or out of range, global parameter under a model.
     """
     settings: dict[str, Setting] = {}
@@ -39,8 +47,9 @@ def read_parameters(
     knobs = knobs_of(method)
     for name, value in place.mapping(raw, "`name: value` lines").items():
         here = place.key(name)
-        if name in NO_EFFECT:
-            notes.append(f"{here} has no effect on the result: {NO_EFFECT[name]}")
+        if name not in knobs and name in MERGEKIT_NAMES:
+            note = f"{place.source}: {name} has no effect: {_no_effect(name, method)}"
+            notes.extend([] if note in notes else [note])
             continue
         if name not in knobs:
             raise here.error(
@@ -74,6 +83,13 @@ def read_setting(raw: object, knob: Knob, place: Place, notes: list[str]) -> Set
     return setting
 
 
+def _no_effect(name: str, method: Method) -> str:
+    """Why a parameter of mergekit changes nothing here."""
+    if name == "int8_mask":
+        return "it only saves memory in mergekit"
+    return f"{method.name} has no such parameter"
+
+
 def _hint(name: str, method: Method, per_model: bool) -> str:
     """What to do about a parameter that the method does not have."""
     if name in TOP_LEVEL:
@@ -84,6 +100,8 @@ def _hint(name: str, method: Method, per_model: bool) -> str:
     if owners:
         return f"remove it, or choose a method that has it: {', '.join(owners)}"
     usable = [knob.name for knob in knobs_of(method).values() if not per_model or knob.scope == "model"]
+    if not get_close_matches(name, usable, n=1) and get_close_matches(name, MERGEKIT_NAMES, n=1):
+        return near(name, sorted(MERGEKIT_NAMES))
     return near(name, usable) if usable else "remove it"
 
 

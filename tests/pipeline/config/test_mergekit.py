@@ -191,8 +191,7 @@ def test_notes_do_not_change_between_readings() -> None:
     )
     assert parse(text).notes == parse(text).notes
     assert [note.split(":")[1].split()[0] for note in parse(text).notes] == [
-        "models[0].parameters.int8_mask",
-        "parameters.int8_mask",
+        "int8_mask",
         "models[0].parameters",
     ]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.config.load import parse_config
 from pipeline.config.merge import Rule
 from pipeline.config.parameters import read_parameters
 from pipeline.config.place import Place
@@ -149,13 +150,42 @@ def test_foreign_parameters_name_their_owners() -> None:
 
 
 @pytest.mark.parametrize("per_model", [True, False])
-def test_parameters_without_effect_are_noted(per_model: bool) -> None:
-    """int8_mask is read, changes nothing, and is said to change nothing."""
-    settings, notes = read({"int8_mask": True}, per_model)
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("int8_mask", "it only saves memory in mergekit"),
+        ("gamma", "toy_deltas has no such parameter"),
+        ("t", "toy_deltas has no such parameter"),
+        ("lambda", "toy_deltas has no such parameter"),
+    ],
+)
+def test_parameters_without_effect_are_noted(name: str, why: str, per_model: bool) -> None:
+    """A parameter of mergekit that the method does not have is read, changes nothing, and that is said."""
+    settings, notes = read({name: 0.5}, per_model)
     assert settings == {}
-    assert notes == [
-        "m.yaml: parameters.int8_mask has no effect on the result: it only saves memory in mergekit"
-    ]
+    assert notes == [f"m.yaml: {name} has no effect: {why}"]
+
+
+def test_one_note_for_each_parameter_without_effect() -> None:
+    """A parameter without effect that stands at several models is said to have none once."""
+    models = [{"model": name, "parameters": {"weight": 1, "density": 0.3, "gamma": 1}} for name in "abc"]
+    config = {"merge_method": "task_arithmetic", "base_model": "base", "models": models}
+    found = parse_config({**config, "parameters": {"density": 0.5}}, "m.yaml")
+    assert found.notes == (
+        "m.yaml: density has no effect: task_arithmetic has no such parameter",
+        "m.yaml: gamma has no effect: task_arithmetic has no such parameter",
+    )
+    assert all(list(entry.parameters) == ["weight"] for entry in found.models) and not found.parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("gama", "gamma"), ("densty", "density"), ("selct_topk", "select_topk")]
+)
+def test_misspelt_parameters_stay_errors(name: str, meant: str) -> None:
+    """A name that is only near one of mergekit's is an error with the near name, not a note."""
+    with pytest.raises(ConfigError) as caught:
+        read({name: 1})
+    assert caught.value.hint == f'did you mean "{meant}"?'
 
 
 def test_rules_out_of_reach_are_noted() -> None:
