@@ -82,7 +82,7 @@ def to_dict(config: MergeConfig) -> dict[str, Any]:
         data["base_model"] = write_reference(config.base_model)
     if config.parameters:
         data["parameters"] = _settings(config.parameters)
-    types = {"dtype": config.dtype, "out_dtype": config.out_dtype}
+    types = {"dtype": config.dtype, "out_dtype": config.out_dtype, "allow_mixed": config.allow_mixed or None}
     return data | {name: value for name, value in types.items() if value is not None}
 
 

@@ -53,8 +53,9 @@ class ModelEntry:
 class MergeConfig:
     """A whole merge config, checked against its method.
 
-    `dtype` and `out_dtype` are torch's names without prefix, or None.  `name` tells merges of one file apart.
-    `source` is the file, for messages.  `notes` are sentences about what was read and does not count.
+    `dtype` and `out_dtype` are torch's names without prefix, or None.  `allow_mixed`: models of another type
+    than the first may take part.  `name` tells merges of one file apart.  `source` is the file, for messages.
+    `notes` are sentences about what was read and does not count.
     Two configs that mean the same are equal, whatever their `name`, `source` and `notes`.
     """
 
@@ -64,6 +65,7 @@ class MergeConfig:
     parameters: Settings = field(default_factory=dict, hash=False)
     dtype: str | None = None
     out_dtype: str | None = None
+    allow_mixed: bool = False
     name: str = field(default="", compare=False)
     source: str = field(default="config", compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)

@@ -20,7 +20,7 @@ from pipeline.methods.contract import Method
 from pipeline.values import ModelRef
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
-_KEYS = ["name", "merge_method", "models", "base_model", "parameters", "dtype", "out_dtype"]
+_KEYS = ["name", "merge_method", "models", "base_model", "parameters", "dtype", "out_dtype", "allow_mixed"]
 _NAME = re.compile(r"\w[\w .+-]{0,99}", re.ASCII)
 _KEEPS_TOKENIZER = (
     "remove it: the tokenizer files of the base model (else of the first model) are kept as they are"
@@ -60,6 +60,7 @@ def read_mergekit(data: object, source: str) -> MergeConfig:
         ),
         dtype=_read_dtype(fields.get("dtype"), root.key("dtype")),
         out_dtype=_read_dtype(fields.get("out_dtype"), root.key("out_dtype")),
+        allow_mixed=_read_switch(fields.get("allow_mixed"), root.key("allow_mixed")),
         name=_read_name(fields.get("name"), root.key("name")),
         source=source,
     )
@@ -146,6 +147,13 @@ def _read_dtype(raw: object, place: Place) -> str | None:
             hint=near(name, list(DTYPES)),
         )
     return name
+
+
+def _read_switch(raw: object, place: Place) -> bool:
+    """True or false; false without one."""
+    if raw is None or isinstance(raw, bool):
+        return bool(raw)
+    raise place.error("neither true nor false", expected="true or false", found=describe(raw))
 
 
 def _check_models(config: MergeConfig, method: Method, root: Place) -> None:

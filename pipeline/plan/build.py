@@ -16,6 +16,7 @@ from pipeline.checkpoint.layout import ShardLayout, lay_out, natural_key
 from pipeline.checkpoint.locate import read_index
 from pipeline.config.load import fingerprint, to_dict
 from pipeline.config.merge import MergeConfig, experts_of
+from pipeline.meaning.compare import check_types, compare_meaning
 from pipeline.methods import load_method
 from pipeline.methods.contract import Method
 from pipeline.plan.align import Aligned, align, promote
@@ -68,6 +69,9 @@ def _plan_uncut(config: MergeConfig, device: str, limits: Limits, shard_size_byt
     """Everything about one merge but how its work is cut and what it costs."""
     method = load_method(config.merge_method, config.source)
     experts, base, companion = _read_indexes(config, method)
+    compared = (companion, *(index for index in experts if index is not companion))
+    if not config.allow_mixed:
+        check_types(compared)
     aligned, notes = align(experts if base is None else (base, *experts))
     tensors, shards = _place(aligned, config, method, companion, base is not None, shard_size_bytes)
     names = [tensor.spec.name for tensor in tensors]
@@ -85,7 +89,13 @@ def _plan_uncut(config: MergeConfig, device: str, limits: Limits, shard_size_byt
         groups=(),
         units=(),
         cost=Cost(0, 0, 0, 0.0),
-        notes=(*config.notes, *_no_config(companion), *unmatched_filters(config, names), *notes),
+        notes=(
+            *config.notes,
+            *_no_config(companion),
+            *unmatched_filters(config, names),
+            *notes,
+            *compare_meaning(compared),
+        ),
     )
 
 

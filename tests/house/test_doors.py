@@ -28,9 +28,10 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pipeline.config": ("pipeline.values", "pipeline.errors", "pipeline.untrusted", "pipeline.methods"),
     "pipeline.plan": (
         "pipeline.values", "pipeline.errors", "pipeline.untrusted", "pipeline.machine", "pipeline.config",
-        "pipeline.methods",
+        "pipeline.methods", "pipeline.meaning",
         "pipeline.checkpoint.index", "pipeline.checkpoint.locate", "pipeline.checkpoint.layout",
     ),
+    "pipeline.meaning": ("pipeline.errors", "pipeline.untrusted", "pipeline.checkpoint"),
     "pipeline.work": (
         "pipeline.values", "pipeline.errors", "pipeline.kernels", "pipeline.methods", "pipeline.checkpoint",
         "pipeline.plan.plan", "pipeline.plan.cost", "cluster.fold",
@@ -121,7 +122,8 @@ FENCED = {
     "numba": ("pipeline.kernels.fused",),
     "torch": ("pipeline.kernels.plain", "pipeline.work", "pipeline.machine", "pipeline.training",
     "evals.harness", "evals.material.smollm2"),
-    "transformers": ("pipeline.training", "evals.harness", "evals.material.smollm2"),
+    "transformers": ("pipeline.meaning.configs", "pipeline.training", "evals.harness",
+    "evals.material.smollm2"),
     "gguf": ("evals.material.smollm2",),
     "matplotlib": ("evals.plot", "evals.studies.report", "pipeline.training.curves"),
     "click": (*CLIS, "cluster.options"),
