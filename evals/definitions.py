@@ -19,12 +19,15 @@ from typing import Any
 import xxhash
 import yaml
 
+from pipeline.config.bounds import BoundedLoader, bound_numbers
 from pipeline.config.place import Place
 from pipeline.config.text import read_file
 from pipeline.errors import ConfigError, InputError
+from pipeline.untrusted import read_small
 
 _OWN_PACKAGE = Path(__file__).resolve().parent
 _TASK_LINE = re.compile(r"""^task:\s*["']?([^"'\s#]+)["']?\s*(?:#.*)?$""", re.MULTILINE)
+_MOST_INCLUDES = 50
 #: Metrics lm-eval computes where a task lists none, by output type (lm-eval's documented defaults).
 DEFAULT_METRICS: Mapping[str, tuple[str, ...]] = {
     "multiple_choice": ("acc", "acc_norm"),
@@ -110,12 +113,17 @@ def _definitions(name: str) -> Iterator[tuple[Path, str]]:
 
 def read_definition(path: Path) -> dict[str, Any]:
     """One definition, includes merged, functions as `FunctionRef`. ConfigError names the bad file."""
-    return _read(path.resolve(), ())
+    return _read(path.resolve(), (), {})
 
 
-def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+def _read(path: Path, above: tuple[Path, ...], known: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    """One definition below those `above`; a file that several include is read once and kept in `known`."""
     if path in above:
         raise ConfigError("these files include each other", where=str(above[-1]), found=str(path))
+    if path in known:
+        return dict(known[path])
+    if len(above) > _MOST_INCLUDES:
+        raise ConfigError("files include each other too deeply", where=str(above[-1]), found=str(path))
     content = read_file(path, _loader(path.parent))
     own = Place(str(path)).mapping(content, "an lm-eval task definition")
     includes = own.pop("include", [])
@@ -125,16 +133,27 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
             raise ConfigError(
                 "wrong type of value", where=f"{path}: include", expected="a file", found=repr(name)
             )
-        part = _read((path.parent / name).resolve(), (*above, path))
+        part = _read(_beside(path, name), (*above, path), known)
         part.pop("task_list", None)  # names the tasks of the included file only
         merged.update(part)
-    return merged | own
+    known[path] = merged | own
+    return dict(known[path])
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The file that a definition includes. ConfigError for a name that no file can have."""
+    try:
+        return (path.parent / name).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            "no file can have this name", where=f"{path}: include", found=repr(name)[:200]
+        ) from error
 
 
 def _loader(folder: Path) -> type[Any]:
     """A safe YAML loader for one folder that keeps `!function` as a reference."""
 
-    class Loader(yaml.CSafeLoader):
+    class Loader(BoundedLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         pass
 
     bundled = folder.is_relative_to(task_folder())
@@ -144,7 +163,7 @@ def _loader(folder: Path) -> type[Any]:
         return FunctionRef(node.value, place, bundled)
 
     Loader.add_constructor("!function", reference)
-    return Loader
+    return bound_numbers(Loader)
 
 
 def digest_definition(definition: Mapping[str, Any]) -> str:
@@ -167,7 +186,7 @@ def _feed(digest: xxhash.xxh3_128, value: Any) -> None:
             _feed(digest, item)
     elif isinstance(value, FunctionRef):
         file = value.file()
-        _feed(digest, ["function", value.name, file.read_bytes() if file else None])
+        _feed(digest, ["function", value.name, read_small(file, error=ConfigError) if file else None])
     else:
         data = value if isinstance(value, bytes) else repr(value).encode()
         digest.update(f"{type(value).__name__} {len(data)};".encode())

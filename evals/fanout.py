@@ -70,10 +70,10 @@ def evaluate(
     What cannot be scored is in `failures`; nothing is raised for it. InputError, before any work: nothing can
     be written in `out_dir`.
     """
+    digests = digests or Digests(out_dir / "digests.json")
+    cells = _cells(pairs, setting, digests)  # first: what is wrong with a task leaves no directory behind
     store = RecordStore(out_dir)
     store.prepare()
-    digests = digests or Digests(out_dir / "digests.json")
-    cells = _cells(pairs, setting, digests)
     found = {cell.key: store.get(cell.key) or store.adopt(cell.key, also) for cell in cells}
     todo = {cell.key: cell for cell in cells if found[cell.key] is None}
     failures: dict[str, str] = {}

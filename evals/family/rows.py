@@ -21,7 +21,8 @@ from evals.content import Digests, digest_json, task_digest
 from evals.suites import Suite
 from evals.task import Task
 from pipeline.checkpoint.files import atomic_write, digest_file, read_json_object
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, InputError
+from pipeline.untrusted import parse_json, read_lines
 
 MULTITASK = "multitask"
 #: Rows of one task at most; no expert here is trained on more.
@@ -93,12 +94,18 @@ def _made(index: Path, identity: str) -> bool:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of one file."""
-    return [json.loads(line) for line in _lines(path)]
+    found = []
+    for number, line in enumerate(read_lines(path), 1):
+        if line.strip():
+            try:
+                found.append(parse_json(line))
+            except ValueError as error:
+                raise InputError("not JSON", where=f"{path}, line {number}", found=str(error)) from error
+    return found
 
 
 def _lines(path: Path) -> list[str]:
-    with path.open(encoding="utf-8") as file:  # not splitlines(): a row's text may hold other line ends
-        return [line for line in file if line.strip()]
+    return [f"{line}\n" for line in read_lines(path) if line.strip()]
 
 
 def _in_turn(lists: Iterable[Sequence[str]]) -> Iterable[str]:

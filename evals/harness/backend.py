@@ -6,7 +6,6 @@ merge that is held in memory. Nothing here knows a task.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -21,6 +20,7 @@ from evals.setting import Setting
 from pipeline.errors import CheckpointError, RunError
 from pipeline.plan.plan import MergePlan
 from pipeline.training.loading import in_words, load_tokenizer
+from pipeline.untrusted import read_json
 
 _kept: dict[tuple[Any, ...], Any] = {}
 _merged: dict[str, list[dict[str, Any]]] = {}
@@ -111,9 +111,7 @@ def _generation_settings(folder: Path) -> Any:
 
     if (folder / "generation_config.json").is_file():
         return GenerationConfig.from_pretrained(folder)
-    return GenerationConfig.from_model_config(
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    )
+    return GenerationConfig.from_model_config(read_json(folder / "config.json"))
 
 
 def _merged_weights(model: Model) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import xxhash
 from pipeline.checkpoint.buffers import page_buffer
 from pipeline.checkpoint.own import open_own, opened_own
 from pipeline.errors import CheckpointError, RunError
-from pipeline.untrusted import read_json
+from pipeline.untrusted import open_regular, read_json
 
 _DIGEST_BUFFER_BYTES = 4 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -171,13 +171,11 @@ def digest_file(
     """xxh3_128 of bytes [start, stop) of a file (to its end when `stop` is None), 32 hex digits.
 
     Reads through one 4 MiB buffer per thread. `progress` is called with the number of bytes of each step.
-    Raises RunError if the file is shorter than `stop`.
+    Raises RunError if the file is shorter than `stop`, CheckpointError if it is no regular file.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with open_regular(path) as file:
+        fd = file.fileno()
         return digest_range(fd, start, os.fstat(fd).st_size if stop is None else stop, progress=progress)
-    finally:
-        os.close(fd)
 
 
 def digest_range(fd: int, start: int, stop: int, *, progress: Callable[[int], None] | None = None) -> str:

@@ -20,9 +20,14 @@ from typing import Any, NoReturn
 import xxhash
 
 from pipeline.errors import CheckpointError
+from pipeline.untrusted import count_json_values
 from pipeline.values import DTYPES, TensorSpec
 
 MAX_HEADER_BYTES = 100_000_000
+#: The largest models have some 200,000 tensors over all of their files; every one costs time and memory.
+MAX_TENSORS = 250_000
+#: What their entries come to: braces, brackets and commas.
+_MAX_VALUES = 16 * MAX_TENSORS
 _LENGTH_BYTES = 8
 _MAX_DIM = 2**63
 _COMPLETE = "copy or download the file again, and compare its size with the source"
@@ -125,6 +130,8 @@ def parse_header(blob: bytes, *, file: str, size_bytes: int, mtime_ns: int = 0) 
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise CheckpointError("header metadata is not a map of strings", where=f"{file}: __metadata__")
+    if len(table) > MAX_TENSORS:
+        _refuse_size(file, f"{len(table):,} tensors")
     rows = [_row(name, value, file) for name, value in table.items()]
     rows.sort(key=lambda row: (row[1], row[2]))
     _check_tiling(rows, length, file, size_bytes)
@@ -137,6 +144,8 @@ def parse_header(blob: bytes, *, file: str, size_bytes: int, mtime_ns: int = 0) 
 
 
 def _json_object(raw: bytes, file: str) -> dict[str, Any]:
+    if count_json_values(raw, _MAX_VALUES) > _MAX_VALUES:
+        _refuse_size(file, f"more than {_MAX_VALUES:,} values")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -235,6 +244,16 @@ def _refuse_dtype(code: Any, where: str) -> NoReturn:
 def _refuse(what: str, where: str, expected: str, found: str) -> NoReturn:
     hint = "write the file again with the safetensors library"
     raise CheckpointError(what, where=where, expected=expected, found=found, hint=hint)
+
+
+def _refuse_size(file: str, found: str) -> NoReturn:
+    raise CheckpointError(
+        "header describes more than any model holds",
+        where=file,
+        expected=f"at most {MAX_TENSORS:,} tensors in one file",
+        found=found,
+        hint="check that this is a model's weight file, or write the model in several files",
+    )
 
 
 def _encodable(name: str) -> bool:

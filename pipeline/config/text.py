@@ -14,8 +14,10 @@ from typing import Any
 
 import yaml
 
+from pipeline.config.bounds import BoundedLoader, bound_numbers, check_depth, check_values
 from pipeline.config.place import Place, describe
 from pipeline.errors import ConfigError
+from pipeline.untrusted import read_small
 
 #: No config is this long; a weight file given by mistake is.
 MAX_SIZE_BYTES = 1 << 20
@@ -50,25 +52,30 @@ def read_documents(path: str | PathLike[str], yaml_loader: type[Any] | None = No
     if not text.strip():
         raise _empty(place)
     if suffix == ".json" or (suffix not in (".yaml", ".yml") and _is_json(text)):
-        return [_parse_json(text, place)]
-    return _parse_yaml(text, place, yaml_loader or _Loader)
+        documents = [_parse_json(text, place)]
+    else:
+        documents = _parse_yaml(text, place, yaml_loader or _Loader)
+    try:
+        for document in documents:
+            check_values(document, place)
+    except RecursionError as error:
+        raise _unreadable(place, error) from error
+    return documents
 
 
 def _read_text(path: Path, place: Place) -> str:
     """The file as text; never more of it than a config may be long."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_SIZE_BYTES + 1)
-        text = raw[:MAX_SIZE_BYTES].decode("utf-8-sig") if len(raw) <= MAX_SIZE_BYTES else ""
-    except (OSError, ValueError) as error:
-        found = error.strerror if isinstance(error, OSError) else str(error)
-        found = "bytes that are not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(found)
-        hint = "" if isinstance(error, FileNotFoundError) else _WHAT_TO_GIVE
-        raise place.error("cannot read the config", found=found, hint=hint) from error
-    if len(raw) > MAX_SIZE_BYTES:
-        expected = f"{MAX_SIZE_BYTES} bytes at most"
-        raise place.error("too long for a config", expected=expected, found="more", hint=_WHAT_TO_GIVE)
-    return text
+        return read_small(path, limit_bytes=MAX_SIZE_BYTES, error=ConfigError).decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise place.error("cannot read the config", found=error.strerror or "") from error
+    except UnicodeDecodeError as error:
+        found = "bytes that are not UTF-8 text"
+        raise place.error("cannot read the config", found=found, hint=_WHAT_TO_GIVE) from error
+    except ConfigError as error:
+        what = "too long for a config" if error.expected.startswith("at most") else "cannot read the config"
+        found = error.found if not error.what.startswith("not a") else f"{error.found}, {error.what}"
+        raise place.error(what, expected=error.expected, found=found, hint=_WHAT_TO_GIVE) from error
 
 
 def _is_json(text: str) -> bool:
@@ -97,7 +104,7 @@ def _parse_json(text: str, place: Place) -> object:
         raise _unreadable(place, error) from error
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(BoundedLoader, yaml.SafeLoader):
     """Safe YAML where a key stands once in a mapping and `1e-5` and `1.5e9` are numbers, as in YAML 1.2."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -110,14 +117,9 @@ class _Loader(yaml.SafeLoader):
                 problem=f"the key {describe(twice[1], bare=True)} is written twice", problem_mark=mark
             )
         super().flatten_mapping(node)
-        # A merged key stays once, its last value: otherwise merges of merges grow without bound.
-        kept = {
-            (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key): (key, value)
-            for key, value in node.value
-        }
-        node.value = list(kept.values())
 
 
+bound_numbers(_Loader)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
@@ -126,14 +128,18 @@ _Loader.add_implicit_resolver(
 def _parse_yaml(text: str, place: Place, loader: type[Any]) -> list[object]:
     """The documents in a YAML text."""
     try:
+        if not issubclass(loader, yaml.SafeLoader):
+            check_depth(text, place)
         documents = [document for document in yaml.load_all(text, loader) if document is not None]
+    except ConfigError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = (
             place if mark is None else Place(place.source, f"line {mark.line + 1}, column {mark.column + 1}")
         )
         raise where.error("not valid YAML", found=error.problem or error.context or "") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # PyYAML lets out whatever its constructors choke on
         raise _unreadable(place, error) from error
     if not documents:
         raise _empty(place)

@@ -6,14 +6,15 @@ It reads files and calls a tokenizer; it never sees a model or torch.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.untrusted import parse_json, read_lines
 
 #: Tokens: rows up to `_SHORT` are all alike, longer ones differ by bands of `_BAND`.
 _SHORT, _BAND = 16, 8
@@ -57,13 +58,13 @@ class Encoded:
 def read_examples(path: Path, limit: int | None = None) -> list[Example]:
     """The rows of a JSONL file, the first `limit` of them. InputError names the line of a bad row."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # other line ends may stand in texts
-    except (OSError, UnicodeDecodeError) as error:
+        rows = ((number, line) for number, line in enumerate(read_lines(path), 1) if line.strip())
+        examples = [_example(line, f"{path}, line {number}") for number, line in islice(rows, limit)]
+    except FileNotFoundError as error:
         raise InputError("cannot read training data", where=str(path), found=str(error)) from error
-    rows = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not rows:
+    if not examples:
         raise InputError("the training data is empty", where=str(path), expected=_EXPECTED)
-    return [_example(line, f"{path}, line {number}") for number, line in rows[:limit]]
+    return examples
 
 
 def read_validation(path: Path) -> list[Example]:
@@ -86,9 +87,9 @@ def read_validation(path: Path) -> list[Example]:
 def _example(line: str, where: str) -> Example:
     """One row, checked."""
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError("not JSON", where=where, expected=_EXPECTED, found=error.msg) from error
+        row = parse_json(line)
+    except ValueError as error:
+        raise InputError("not JSON", where=where, expected=_EXPECTED, found=str(error)) from error
     found = row if isinstance(row, dict) else {}
     question, answer, choices, label = (found.get(key) for key in ("question", "answer", "choices", "label"))
     if isinstance(question, str) and isinstance(answer, str) and answer.strip() and choices is None:

@@ -110,3 +110,34 @@ def test_functions_of_this_package_are_known_by_their_code(tmp_path: Path) -> No
     file = read_definition(tmp_path / "task.yaml")["f"].file()
     assert file == Path(evals.generation.__file__)
     assert FunctionRef("json.dumps", str(tmp_path), bundled=False).file() is None
+
+
+def test_aliases_in_definitions_are_bounded(tmp_path: Path) -> None:
+    """Aliases that stand for billions of values, or for themselves, are refused in a file and inline."""
+    bomb = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 31)]
+    for text in ("\n".join(bomb), "a: &a [*a]", "a: &a {b: *a}"):
+        path = tmp_path / "task.yaml"
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="alias"):
+            read_definition(path)
+        inline = "\n".join(f"        {line}" for line in text.split("\n"))
+        suite = tmp_path / "suite.yaml"
+        suite.write_text(f"name: s\ncategories:\n  c:\n    - task: t\n      definition:\n{inline}\n")
+        with pytest.raises(ConfigError, match="alias"):
+            load_suite(suite)
+
+
+def test_deep_definitions_do_not_end_the_process(tmp_path: Path) -> None:
+    """Nesting that would overflow the stack of a parser written in C is a ConfigError."""
+    for text in ("[" * 900_000, "- " * 300_000, "{a: " * 200_000, "a: " + "[" * 300 + "]" * 300):
+        (tmp_path / "task.yaml").write_text(text)
+        with pytest.raises(ConfigError):
+            read_definition(tmp_path / "task.yaml")
+
+
+def test_a_file_included_often_is_read_once(tmp_path: Path) -> None:
+    """Files that include the next one ten times each cost one read a file."""
+    for depth in range(20):
+        below = f"include: [{', '.join([f'{depth + 1}.yaml'] * 10)}]\n" if depth < 19 else ""
+        (tmp_path / f"{depth}.yaml").write_text(f"{below}k{depth}: 1\n")
+    assert len(read_definition(tmp_path / "0.yaml")) == 20

@@ -44,10 +44,10 @@ def test_aliases_that_explode_do_not(tmp_path: Path) -> None:
     bomb_weight = "\n".join(["models: [{model: a, parameters: {weight: *a30}}]", "merge_method: linear"])
     own_weight = "merge_method: linear\nmodels: [{model: a, parameters: {weight: &w [*w]}}]"
     for text, where in {
-        "merge_method: linear\n" + "\n".join(bomb): ": a0",
+        "merge_method: linear\n" + "\n".join(bomb): ": a6[3]",
         own_weight: ": models[0].parameters.weight[0]",
         "merge_method: linear\nmodels: &m [*m]": ": models[0]",
-        "\n".join([*bomb, bomb_weight]): ": a0",
+        "\n".join([*bomb, bomb_weight]): ": a6[3]",
     }.items():
         path = tmp_path / "m.yaml"
         path.write_text(text)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.checkpoint.header import MAX_HEADER_BYTES, header_bytes, read_header
+from pipeline.checkpoint.header import MAX_HEADER_BYTES, MAX_TENSORS, header_bytes, read_header
 from pipeline.errors import CheckpointError
 
 GOOD: dict[str, Any] = {
@@ -232,3 +232,21 @@ def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytes
         read_header(str(path))
     assert caught.value.found == "Permission denied"
     assert "permissions" in caught.value.hint
+
+
+def test_headers_of_bounded_work(tmp_path: Path) -> None:
+    """A header of more entries than any model has, or of millions of empty lists, is refused unparsed."""
+    many = (
+        b"{" + b",".join(b'"%d":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]' % i for i in range(MAX_TENSORS + 1)) + b"}"
+    )
+    error = refuse(tmp_path / "x.safetensors", stored(many))
+    assert "more than any model holds" in error.what
+    error = refuse(tmp_path / "x.safetensors", stored(b'{"a":[' + b"[]," * 9_000_000 + b"[]]}"))
+    assert "more than any model holds" in error.what
+
+
+def test_brackets_in_texts_are_no_values(tmp_path: Path) -> None:
+    """Metadata may hold texts of millions of brackets and commas: only values of the header itself count."""
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(stored({"__metadata__": {"notes": '[{,"\\' * 2_000_000}, **GOOD}))
+    assert len(read_header(str(path)).tensors) == 2

@@ -6,7 +6,6 @@ prompt that ends in no space are the first tokens of the prompt with its answer.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from pipeline.checkpoint.files import digest_file
 from pipeline.errors import InputError
 from pipeline.training.scratch.once import make_once
+from pipeline.untrusted import parse_json, read_lines
 
 END, PAD = "<|end|>", "<|pad|>"
 #: Part of the identity; raised when the way of making it changes.
@@ -26,12 +26,11 @@ def read_texts(corpus: Path) -> Iterator[str]:
     """The texts of a JSONL file of {"text": ...} rows. InputError names the line of a bad row."""
     found = False
     try:
-        with corpus.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    found = True
-                    yield _text(line, f"{corpus}, line {number}")
-    except (OSError, UnicodeDecodeError) as error:
+        for number, line in enumerate(read_lines(corpus), 1):
+            if line.strip():
+                found = True
+                yield _text(line, f"{corpus}, line {number}")
+    except FileNotFoundError as error:
         raise InputError("cannot read the corpus", where=str(corpus), found=str(error)) from error
     if not found:
         raise InputError("the corpus is empty", where=str(corpus), expected='{"text": ...} lines')
@@ -40,9 +39,9 @@ def read_texts(corpus: Path) -> Iterator[str]:
 def _text(line: str, where: str) -> str:
     """The text of one row."""
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError("not JSON", where=where, found=error.msg) from error
+        row = parse_json(line)
+    except ValueError as error:
+        raise InputError("not JSON", where=where, found=str(error)) from error
     text = row.get("text") if isinstance(row, dict) else None
     if not isinstance(text, str):
         raise InputError("not a row of a corpus", where=where, expected='{"text": ...}', found=line[:80])

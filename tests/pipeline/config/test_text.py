@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,18 @@ def test_json(tmp_path: Path, name: str) -> None:
             '"w" is written twice',
         ),
         ("m.yaml", "a: \x01", "", "cannot be read", ""),
-        ("m.yaml", "a: " + "9" * 5000, "", "cannot be read", "digits"),
+        ("m.yaml", "a: " + "9" * 5000, ": line 1, column 4", "not valid YAML", "more than 400 characters"),
+        ("m.yaml", "a: 1" + ":59" * 5000, ": line 1, column 4", "not valid YAML", "more than 400 characters"),
+        ("m.yaml", "a: 1" + ":59" * 5000 + ".5", ": line 1, column 4", "not valid YAML", "more than 400"),
+        ("m.yaml", "a: !!int ''", "", "cannot be read", ""),
+        ("m.yaml", "a: !!float ''", "", "cannot be read", ""),
+        ("m.yaml", "a: !!bool maybe", "", "cannot be read", "maybe"),
+        ("m.yaml", "a: !!timestamp abc", "", "cannot be read", ""),
+        ("m.yaml", "a: !!binary x", ": line 1, column 4", "not valid YAML", "base64"),
+        ("m.yaml", "a: !!omap 5", ": line 1, column 4", "not valid YAML", ""),
+        ("m.yaml", 'a: [1, "\\ud800"]', ": a[1]", "surrogate", ""),
+        ("m.json", '{"a": {"b": "\\ud800"}}', ": a.b", "surrogate", ""),
+        ("m.json", '{"\\ud800": 1}', ": ?", "surrogate", ""),
         ("m.yaml", "a: 2024-99-99", "", "cannot be read", "month"),
         ("m.yaml", "[" * 20000, "", "cannot be read", "nesting too deep"),
         ("m.yaml", "a: 1\n---\nb: 2\n", "", "several documents", "2"),
@@ -111,6 +123,27 @@ def test_merges_of_merges_stay_small(tmp_path: Path) -> None:
     lines = ["a0: &a0 {k: 1}"]
     lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}" for i in range(1, 31)]
     assert read(tmp_path, "\n".join(lines))["a30"] == {"k": 1}
+
+
+@pytest.mark.parametrize("name", ["m.yaml", "m.json", "m"])
+def test_a_config_is_never_waited_for(tmp_path: Path, name: str) -> None:
+    """A FIFO without a writer and an endless device in the place of a config are refused at once."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigError, match="named pipe"):
+        read_file(tmp_path / name)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(ConfigError, match="device"):
+        read_file(tmp_path / name)
+
+
+def test_merge_keys_of_bounded_cost(tmp_path: Path) -> None:
+    """Two thousand keys merged two thousand times, 48 kB, are refused before they cost a minute."""
+    common = ", ".join(f"k{i}: 1" for i in range(2000))
+    lines = [f"a: &a {{{common}}}", *(f"b{i}: {{<<: *a}}" for i in range(2000))]
+    with pytest.raises(ConfigError, match="not valid YAML") as error:
+        read(tmp_path, "\n".join(lines))
+    assert "merge keys" in error.value.found
 
 
 def test_files_that_are_no_config(tmp_path: Path) -> None:
