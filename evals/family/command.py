@@ -14,23 +14,27 @@ from evals.family.config import FamilyConfig, load_family
 from pipeline.checkpoint.files import atomic_write, read_json_object
 from pipeline.errors import MergescaleError
 
-_KEPT = "build.json"
+_KEPT, _REPEAT = "build.json", "--repeat"
 #: Where configs of families lie, from the directory that their `out` starts at.
 _CONFIGS = Path("configs/family")
 
 
 def keep_command(config: FamilyConfig, data_dir: Path | None, skip_missing: bool) -> None:
     """Write down what the family in `config.out` is being built by."""
-    repeat = ["--repeat", str(config.repeat)] if config.repeat > 1 else []
+    repeat = [_REPEAT, str(config.repeat)] if config.repeat > 1 else []
     words = [str(config.file), *_data(data_dir, skip_missing), *repeat]
     config.out.mkdir(parents=True, exist_ok=True)
     atomic_write(config.out / _KEPT, json.dumps({"arguments": words}, indent=1).encode())
 
 
 def command_for(
-    home: Path, sizes: Sequence[str] = (), data_dir: Path | None = None, skip_missing: bool = False
+    home: Path,
+    sizes: Sequence[str] = (),
+    data_dir: Path | None = None,
+    skip_missing: bool = False,
+    repeat: int | None = None,
 ) -> str:
-    """The command that builds the family in `home`, or its bases of some `sizes`.
+    """The command that builds the family in `home`, or its bases of some `sizes`, its experts `repeat` times.
 
     By what was kept there, else by the config under configs/family that goes there, on the data named here.
     Where neither tells, CONFIG stands for the file.
@@ -39,6 +43,11 @@ def command_for(
     if known is None:
         config = _config_of(home)
         known = [str(config) if config is not None else "CONFIG", *_data(data_dir, skip_missing)]
+    if repeat is not None:
+        if _REPEAT in known:
+            at = known.index(_REPEAT)
+            known = known[:at] + known[at + 2 :]
+        known = [*known, _REPEAT, str(repeat)]
     options = [word for size in sizes for word in ("--size", size)]
     command = shlex.join(["mergescale", "family", "build", *known, *options])
     return command + (f", where CONFIG has `out: {home}`" if known[0] == "CONFIG" else "")

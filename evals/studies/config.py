@@ -27,7 +27,19 @@ REFERENCES: tuple[Reference, ...] = get_args(Reference)
 SCORED: tuple[Scored, ...] = get_args(Scored)
 _TOP = (
     *("name", "out", "suites", "data", "skip_missing", "family", "bases", "sizes", "categories", "methods"),
-    *("experts", "seeds", "tune", "compare", "scored", "limit", "limits", "by_size", "keep", "bootstrap"),
+    *(
+        "experts",
+        "seeds",
+        "runs",
+        "tune",
+        "compare",
+        "scored",
+        "limit",
+        "limits",
+        "by_size",
+        "keep",
+        "bootstrap",
+    ),
 )
 _RESAMPLES, _FEWEST_RESAMPLES, _MOST_RESAMPLES = 1000, 20, 100_000
 #: What models of a base are called that are no expert: no category may have these names.

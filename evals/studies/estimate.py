@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from evals.family.index import label_in_run
 from evals.fanout import HOLDING_SHARE, keys_of
 from evals.models import Model
 from evals.setting import Setting
@@ -126,9 +127,12 @@ def asks_of(config: StudyConfig, tasks: Sequence[Task], rows: Sequence[Task]) ->
     found = []
     for base in config.bases:
         models: list[tuple[Subject, Cell | None]] = [(_subject(base, "base"), None)]
-        if base.multitask is not None and "multitask" in config.compare:
-            models.append((_subject(base, "multitask"), None))
-        experts = [_subject(base, "expert", (name,)) for name in base.experts]
+        experts: list[Subject] = []
+        for run in base.runs:
+            own = base.in_run(run)
+            if own.multitask is not None and "multitask" in config.compare:
+                models.append((_subject(base, "multitask", run=run), None))
+            experts += [_subject(base, "expert", (name,), run) for name in own.experts]
         models += [(one, None) for one in experts if "experts" in config.compare]
         models += [(_subject(base, "merge", c.experts), c) for c in cells if c.base == base.name]
         found += [
@@ -139,7 +143,7 @@ def asks_of(config: StudyConfig, tasks: Sequence[Task], rows: Sequence[Task]) ->
         ]
         tried: list[tuple[str, Sequence[str], Cell | None]]
         tried = [(cell.label, cell.experts, cell) for cell in trials if cell.base == base.name]
-        tried += [(label_of(one), one.experts, None) for one in experts if trials]
+        tried += [(label_of(one), one.experts, None) for one in experts if trials and not one.run]
         found += [
             Ask(base.name, label, cell, task, tuning=True)
             for label, names, cell in tried
@@ -149,16 +153,17 @@ def asks_of(config: StudyConfig, tasks: Sequence[Task], rows: Sequence[Task]) ->
     return found
 
 
-def _subject(base: BaseMembers, kind: Kind, experts: tuple[str, ...] = ()) -> Subject:
-    return Subject(base.name, base.size, base.quality, base.parameters or 0, kind, experts=experts)
+def _subject(base: BaseMembers, kind: Kind, experts: tuple[str, ...] = (), run: int = 0) -> Subject:
+    return Subject(base.name, base.size, base.quality, base.parameters or 0, kind, experts=experts, run=run)
 
 
 def label_of(subject: Subject) -> str:
     """What a model is called here: a merge as the grid has it, others as `members` calls them."""
     if subject.kind == "merge":
-        own = Cell(subject.base, subject.method, subject.count, subject.seed, subject.experts)
-        return own.label
-    return f"{subject.base}/{subject.experts[0] if subject.kind == 'expert' else subject.kind}"
+        where = (subject.base, subject.method, subject.count, subject.seed, subject.experts)
+        return Cell(*where, run=subject.run).label
+    own = subject.experts[0] if subject.kind == "expert" else subject.kind
+    return label_in_run(f"{subject.base}/{own}", subject.run)
 
 
 def left_of(
@@ -256,7 +261,14 @@ def size_of(base: BaseMembers, config: StudyConfig) -> tuple[int | None, int]:
 
 
 def _models_read(cells: Sequence[Cell], weights_bytes: int, limits: Limits) -> int:
-    """How many models are read for these merges: groups that fit into a worker share one read."""
+    """How many models are read for these merges: groups of a run that fit into a worker share one read."""
+    return sum(
+        _models_read_once([cell for cell in cells if cell.run == run], weights_bytes, limits)
+        for run in {cell.run for cell in cells}
+    )
+
+
+def _models_read_once(cells: Sequence[Cell], weights_bytes: int, limits: Limits) -> int:
     together = int(limits.memory_bytes // (HOLDING_SHARE * weights_bytes)) if weights_bytes else len(cells)
     if together < 2:
         return sum(cell.count + 1 for cell in cells)

@@ -24,7 +24,7 @@ class Cell:
     """One merge of the grid. experts: held-in categories in the suite's order.
 
     settings: the tuned parameters of this merge, sorted (name, value) pairs; () where nothing is tuned or
-    chosen yet.
+    chosen yet.  run: whose experts are merged.
     """
 
     base: str
@@ -33,12 +33,14 @@ class Cell:
     seed: int
     experts: tuple[str, ...]
     settings: tuple[tuple[str, Any], ...] = ()
+    run: int = 0
 
     @property
     def label(self) -> str:
-        """Its name in tables and records, of no other cell: "4m-weak/ties/4 experts/seed 1"."""
+        """Its name in tables and records, of no other cell: "4m-weak/ties/4 experts/seed 1/run 2"."""
+        run = f"/run {self.run}" if self.run else ""
         tuned = "".join(f"/{name}={value}" for name, value in self.settings)
-        return f"{self.base}/{self.method}/{self.count} experts/seed {self.seed}{tuned}"
+        return f"{self.base}/{self.method}/{self.count} experts/seed {self.seed}{run}{tuned}"
 
 
 def subsets(
@@ -58,18 +60,20 @@ def subsets(
 
 
 def merges(config: StudyConfig) -> tuple[Cell, ...]:
-    """Every merge of the study, tuned settings still open: bases, methods, counts, seeds in the file's order.
+    """Every merge of the study, tuned settings still open: bases, methods, counts, seeds, runs in the file's
+    order.
 
     Where all experts are merged by a method without randomness, seeds could not differ: it stands there once,
-    with the first.
+    with the first. Runs always do: their experts are others.
     """
     picked = subsets(config.categories, config.counts, config.seeds)
     return tuple(
-        Cell(base.name, method.name, count, seed, picked[count, seed])
+        Cell(base.name, method.name, count, seed, picked[count, seed], run=run)
         for base in config.bases
         for method in config.methods
         for count in config.counts
         for seed in (config.seeds if _differs(config, method, count) else config.seeds[:1])
+        for run in base.runs
     )
 
 
@@ -81,8 +85,8 @@ def _differs(config: StudyConfig, method: MethodConfig, count: int) -> bool:
 def tuning_cells(config: StudyConfig) -> tuple[Cell, ...]:
     """Every merge that is tried on validation rows: each combination of values, for each base and count.
 
-    The experts are those that the tuning's seed picks out of those the base has; where it has fewer than a
-    count, nothing is tried. () where nothing is tuned.
+    The experts are those that the tuning's seed picks out of those the base has in run 0; where it has fewer
+    than a count, nothing is tried. () where nothing is tuned.
     """
     if config.tuning is None:
         return ()
@@ -115,9 +119,11 @@ def with_settings(cell: Cell, settings: Mapping[str, Any]) -> Cell:
 def merge_config_dict(cell: Cell, base: BaseMembers, method: MethodConfig) -> dict[str, Any]:
     """The cell's merge config, for `pipeline.config.load.parse_config`. Experts stand in the cell's order.
 
-    Tuned settings lie over the method's own parameters; a method that draws at random gets the cell's seed.
-    InputError: the base has no expert of a category; the reason is the study's, one for all its merges.
+    The experts are those of the cell's run. Tuned settings lie over the method's own parameters; a method
+    that draws at random gets the cell's seed. InputError: the base has no expert of a category; the reason is
+    the study's, one for all its merges.
     """
+    base = base.in_run(cell.run)
     absent = [name for name in cell.experts if name not in base.experts]
     if absent:
         raise InputError(f"no {absent[0]} expert: {base.missing[absent[0]]}")

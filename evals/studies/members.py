@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from evals.content import Digests
 from evals.family.command import command_for
+from evals.family.index import label_in_run
 from evals.models import Model, describe_model
-from evals.studies.bases import BaseMembers
+from evals.studies.bases import BaseMembers, RunMembers
 from evals.studies.config import StudyConfig
 from evals.studies.tables.values import Subject
 from pipeline.checkpoint.locate import find_model, read_index
@@ -30,7 +31,7 @@ class Member:
 
 
 def members_of(config: StudyConfig, digests: Digests) -> tuple[Member, ...]:
-    """Base, experts and multitask model of every base, as far as the study compares with them.
+    """Every base, and the experts and multitask model of each of its runs that the study compares with.
 
     Hub models are downloaded. InputError: there is no base at all.
     """
@@ -52,16 +53,24 @@ def without_lost(config: StudyConfig, members: Sequence[Member]) -> StudyConfig:
 
     Parameters are then tuned on the experts that are there, as they are where the file names no other.
     """
-    lost: dict[str, dict[str, str]] = {}
+    lost: dict[tuple[str, int], dict[str, str]] = {}
     for one in members:
         if one.subject.kind == "expert" and one.model is None:
-            lost.setdefault(one.subject.base, {})[one.subject.experts[0]] = one.why
-    return replace(config, bases=tuple(_without(base, lost.get(base.name, {})) for base in config.bases))
+            place = (one.subject.base, one.subject.run)
+            lost.setdefault(place, {})[one.subject.experts[0]] = one.why
+
+    def without(base: BaseMembers) -> BaseMembers:
+        first, *further = (
+            _run_without(base.in_run(run), lost.get((base.name, run), {})) for run in base.runs
+        )
+        return replace(base, **vars(first), further=tuple(further))
+
+    return replace(config, bases=tuple(map(without, config.bases)))
 
 
-def _without(base: BaseMembers, lost: Mapping[str, str]) -> BaseMembers:
+def _run_without(base: BaseMembers, lost: Mapping[str, str]) -> RunMembers:
     experts = {name: model for name, model in base.experts.items() if name not in lost}
-    return replace(base, experts=experts, missing={**base.missing, **lost})
+    return RunMembers(experts, base.multitask, {**base.missing, **lost})
 
 
 def _how_to_build(config: StudyConfig) -> str:
@@ -79,17 +88,28 @@ def subject_of(base: BaseMembers, parameters: int) -> Subject:
 def _of_base(config: StudyConfig, base: BaseMembers, digests: Digests) -> list[Member]:
     own = subject_of(base, _parameters(base, config))
     found = [_member(own, base.model, f"{base.name}/base", config, digests)]
+    for run in base.runs:
+        found += _of_run(config, base.in_run(run), replace(own, run=run), digests)
+    return found
+
+
+def _of_run(config: StudyConfig, base: BaseMembers, own: Subject, digests: Digests) -> list[Member]:
+    """Experts and multitask model of one run of a base."""
+
+    def named(name: str) -> str:
+        return label_in_run(f"{base.name}/{name}", own.run)
+
+    found = []
     if "experts" in config.compare:
         for category in config.categories:
             subject = replace(own, kind="expert", experts=(category,))
             if category in base.missing:
                 found.append(Member(subject, None, base.missing[category]))
             else:
-                label = f"{base.name}/{category}"
-                found.append(_member(subject, base.experts[category], label, config, digests))
+                found.append(_member(subject, base.experts[category], named(category), config, digests))
     if "multitask" in config.compare and base.multitask is not None:
         subject = replace(own, kind="multitask", experts=config.categories)
-        found.append(_member(subject, base.multitask, f"{base.name}/multitask", config, digests))
+        found.append(_member(subject, base.multitask, named("multitask"), config, digests))
     return found
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from evals.content import Digests
+from evals.family.index import label_in_run
 from evals.fanout import keys_of
 from evals.merges import plan_model
 from evals.models import Model
@@ -127,6 +128,7 @@ def merged(study: Study, cells: Sequence[Cell], holes: Mapping[Cell, str] | None
             count=cell.count,
             seed=cell.seed,
             experts=cell.experts,
+            run=cell.run,
         )
         if holes and cell in holes:
             found.append(Member(subject, None, holes[cell]))
@@ -164,7 +166,7 @@ def label_of(member: Member) -> str:
     if member.model is not None:
         return member.model.label
     subject = member.subject
-    return "/".join([subject.base, subject.kind, subject.method, *subject.experts])
+    return label_in_run("/".join([subject.base, subject.kind, subject.method, *subject.experts]), subject.run)
 
 
 def question_of(task: Task) -> Question:

@@ -15,6 +15,7 @@ from typing import Any
 from cluster.contract import Executor
 from evals.fanout import Evaluation, evaluate
 from evals.models import Model
+from evals.studies.config import StudyConfig
 from evals.studies.estimate import Grounds, in_words, left_of, total
 from evals.studies.grid import Cell, merges, tuning_cells, with_settings
 from evals.studies.members import Member
@@ -96,7 +97,9 @@ def chosen_merges(study: Study, cells: Sequence[Cell], trials: Sequence[Trial]) 
 
     So are those that lack an expert: for that reason, whatever is tuned.
     """
-    experts = {base.name: set(base.experts) for base in study.config.bases}
+    experts = {
+        (base.name, run): set(base.in_run(run).experts) for base in study.config.bases for run in base.runs
+    }
     tuned = {method.name: method.tune for method in study.config.methods if method.tune}
     best = choices(trials)
     final, waiting = [], {}
@@ -106,7 +109,7 @@ def chosen_merges(study: Study, cells: Sequence[Cell], trials: Sequence[Trial]) 
         if settings.keys() != values.keys() or any(settings[name] not in values[name] for name in values):
             settings = {}  # of an earlier file, which tuned something else
         final.append(with_settings(cell, settings))
-        if values and not settings and experts[cell.base].issuperset(cell.experts):
+        if values and not settings and experts[cell.base, cell.run].issuperset(cell.experts):
             waiting[final[-1]] = _why_untuned(cell, trials)
     return merged(study, final, waiting)
 
@@ -198,6 +201,7 @@ def _protocol(study: Study) -> list[list[str]]:
             "experts",
             "a seed picks the same categories for every base and method",
         ),
+        ("runs of the experts", _runs(config)),
         ("held-in tasks of a merge", own),
         ("items a task", items),
         ("tuned on validation rows", ", ".join(tuned) or "nothing"),
@@ -205,6 +209,16 @@ def _protocol(study: Study) -> list[list[str]]:
         ("tasks left out, as their data was not there", ", ".join(left_out) or "none"),
     ]
     return [list(pair) for pair in pairs]
+
+
+def _runs(config: StudyConfig) -> str:
+    """How often every expert was trained, in words."""
+    by_number: dict[int, list[str]] = {}
+    for base in config.bases:
+        by_number.setdefault(len(base.runs), []).append(base.name)
+    if len(by_number) == 1:
+        return f"{next(iter(by_number))} of every base"
+    return ", ".join(f"{number} of {' and '.join(names)}" for number, names in by_number.items())
 
 
 def _summary(study: Study, cells: Sequence[Cell], asked: Sequence[Entry]) -> str:

@@ -40,7 +40,7 @@ class Trial:
 def pairs_of(study: Study, members: Sequence[Member]) -> list[tuple[Model, Task]]:
     """What must be scored to choose: every trial, and the experts it is set against, on their categories."""
     rows = study.at_sizes(study.validation)
-    experts = [one for one in study.members if one.subject.kind == "expert"]
+    experts = _experts(study)
     return [
         (one.model, task)
         for one in [*members, *experts]
@@ -48,6 +48,11 @@ def pairs_of(study: Study, members: Sequence[Member]) -> list[tuple[Model, Task]
         for task in rows[one.subject.size]
         if task.category in one.subject.experts
     ]
+
+
+def _experts(study: Study) -> list[Member]:
+    """The experts that trials are merged of: those of run 0. What is chosen holds for all runs and seeds."""
+    return [one for one in study.members if one.subject.kind == "expert" and one.subject.run == 0]
 
 
 def judge(
@@ -60,8 +65,8 @@ def judge(
     """
     experts = {
         (one.subject.base, one.subject.experts[0]): one.model.label
-        for one in study.members
-        if one.subject.kind == "expert" and one.model is not None
+        for one in _experts(study)
+        if one.model is not None
     }
     scores: dict[str, float | None] = {}
     silent: list[tuple[str, str, str]] = []
@@ -105,11 +110,8 @@ def _why(trial: Member, experts: Sequence[str], study: Study, reasons: Mapping[s
 
     "": all were.
     """
-    own = [one for one in study.members if one.subject.base == trial.subject.base]
-    needed = [
-        trial,
-        *(one for one in own if one.subject.kind == "expert" and one.subject.experts[0] in experts),
-    ]
+    own = [one for one in _experts(study) if one.subject.base == trial.subject.base]
+    needed = [trial, *(one for one in own if one.subject.experts[0] in experts)]
     whys = (one.why or reasons.get(one.model.label if one.model else "", "") for one in needed)
     return next((why for why in whys if why), "")
 

@@ -66,15 +66,26 @@ def write_family_index(
     categories: Sequence[str] = CATEGORIES,
     failed: Mapping[str, Sequence[str]] | None = None,
     left_out: Sequence[str] = (),
+    runs: Mapping[str, int] | None = None,
 ) -> None:
     """family.json of a family of these bases: name -> (size, quality).
 
-    `failed`: base -> categories whose expert did not pass.
+    `failed`: base -> categories whose expert did not pass.  `runs`: base -> how often its experts were
+    trained, once where it says nothing.
     """
     entries = []
     for name, (size, quality) in bases.items():
         lost = (failed or {}).get(name, ())
         gate = {one: {"passed": one not in lost, "why": f"accuracy of {one}"} for one in categories}
+        places = [f"runs/{run}" if run else "experts" for run in range((runs or {}).get(name, 1))]
+        first, *further = (
+            {
+                "experts": {one: {"path": f"{place}/{name}/{one}"} for one in categories if one not in lost},
+                "multitask": {"path": f"{place}/{name}/multitask"},
+                "gate": gate,
+            }
+            for place in places
+        )
         entries.append(
             {
                 "name": name,
@@ -82,9 +93,8 @@ def write_family_index(
                 "quality": quality,
                 "parameters": 1000,
                 "path": f"bases/{name}",
-                "experts": {one: {"path": f"experts/{name}/{one}"} for one in categories if one not in lost},
-                "multitask": {"path": f"experts/{name}/multitask"},
-                "gate": gate,
+                **first,
+                "runs": [{"run": number, **entry} for number, entry in enumerate(further, start=1)],
             }
         )
     index = {

@@ -204,13 +204,15 @@ def _entry(study: Study, cell: Summary, measure: str, notes: Mapping[str, int]) 
 
 
 def reference_tasks(study: Study) -> tuple[Listing, ...]:
-    """Raw scores task by task of every base, its experts and multitask model, a listing a base."""
+    """Raw scores task by task of every base, its experts and multitask model, a listing a base and run."""
     made = []
-    for base in study.bases:
+    names = [base.name for base in study.bases]
+    places = dict.fromkeys((one.subject.base, one.subject.run) for one in study.tables.scores)
+    for base, run in sorted(places, key=lambda place: (names.index(place[0]), place[1])):
         columns: dict[str, dict[str, Score]] = {}
         for score in study.tables.scores:
             one = score.subject
-            if one.base == base.name and one.kind != "merge":
+            if one.base == base and one.kind != "merge" and (one.run == run or one.kind == "base"):
                 name = f"{'+'.join(one.experts)} expert" if one.kind == "expert" else one.kind
                 columns.setdefault(name, {})[score.question.task] = score
         rows = [
@@ -222,7 +224,8 @@ def reference_tasks(study: Study) -> tuple[Listing, ...]:
             for question in study.tables.questions
         ]
         if columns:
-            made.append(Listing(base.name, ("task", "chance", *columns), tuple(rows)))
+            title = base + (f", run {run} of the experts" if run else "")
+            made.append(Listing(title, ("task", "chance", *columns), tuple(rows)))
     return tuple(made)
 
 

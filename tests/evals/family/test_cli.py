@@ -72,4 +72,5 @@ def test_repeats_of_the_command_come_before_those_of_the_file(
             assert done.exit_code == 0, done.output
     assert asked == [1, 3, 2, 3]
     assert command_for(Path("family")) == "mergescale family build family.yaml --repeat 3"
+    assert command_for(Path("family"), repeat=5) == "mergescale family build family.yaml --repeat 5"
     assert CliRunner().invoke(family, ["build", "family.yaml", "--repeat", "0"]).exit_code == 2
