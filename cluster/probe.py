@@ -19,6 +19,15 @@ from typing import Any
 
 SHARED_WAIT_S = 5.0  # network file systems show another host's new file with this much delay
 
+#: Limit and usage of a control group: version 2 (its hard and its soft limit), version 1.
+_LIMITS = (
+    ("memory.max", "memory.current"),
+    ("memory.high", "memory.current"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+#: Version 1 counts those of the groups below under a prefix.
+_CACHES = ("total_inactive_file", "total_active_file")
+
 
 def report(order: Mapping[str, Any]) -> dict[str, Any]:
     """Facts about this process's machine and Python.
@@ -59,16 +68,51 @@ def package_digest(name: str) -> dict[str, str]:
     return {"place": str(places[0]), "digest": digest.hexdigest()}
 
 
-def free_memory_bytes() -> int:
-    """Memory that new processes can have: the machine's, or what is left of this container's limit."""
+def free_memory_bytes(root: str = "/") -> int:
+    """Memory that new processes can have: the machine's, or what is left of a control group's limit.
+
+    A batch system or a container bounds the group that this process is in, or one above it, by version 1 or 2
+    of control groups; the tightest bound counts. `root`: where `proc` and the mounts lie.
+    """
     pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for line in _text("/proc/meminfo").splitlines():
+    for line in _text(f"{root}/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             pages = int(line.split()[1]) * 1024
-    limit, used = _text("/sys/fs/cgroup/memory.max"), _text("/sys/fs/cgroup/memory.current")
-    if limit.isdecimal() and used.isdecimal():
-        return max(0, min(pages, int(limit) - int(used)))
-    return pages
+    return max(0, min([pages, *(left for group in _memory_groups(root) for left in _left(group))]))
+
+
+def _memory_groups(root: str) -> list[Path]:
+    """Directories of the groups that bound this process's memory: its own and all above, of both versions."""
+    inside = {}
+    for line in _text(f"{root}/proc/self/cgroup").splitlines():
+        number, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if number == "0" or "memory" in controllers.split(","):
+            inside["cgroup2" if number == "0" else "cgroup"] = path
+    found = []
+    for line in _text(f"{root}/proc/self/mountinfo").splitlines():
+        mount, _, kind = line.partition(" - ")
+        fields, (system, _, options) = mount.split(), [*kind.split(), "", "", ""][:3]
+        if system not in inside or (system == "cgroup" and "memory" not in options.split(",")):
+            continue
+        # In a container the path may be the host's, of which the mount shows the lower end only.
+        shown, place, path = fields[3], f"{root}/{fields[4].lstrip('/')}", inside[system]
+        below = path.removeprefix(shown.rstrip("/")) if path.startswith(shown.rstrip("/")) else ""
+        parts = [part for part in below.split("/") if part not in ("", "..")]
+        found += [Path(place, *parts[:depth]) for depth in range(len(parts), -1, -1)]
+    return found
+
+
+def _left(group: Path) -> list[int]:
+    """What is left of each limit of one control group; memory that only caches files is not in use."""
+    stat = dict(line.split()[:2] for line in _text(str(group / "memory.stat")).splitlines() if " " in line)
+    names = [name if name in stat else name.removeprefix("total_") for name in _CACHES]
+    cached = sum(int(stat.get(name, "0")) for name in names)
+    found = []
+    for limit, usage in _LIMITS:
+        most, used = _text(str(group / limit)), _text(str(group / usage))
+        if most.isdecimal():
+            found.append(int(most) - max(0, (int(used) if used.isdecimal() else 0) - cached))
+    return found
 
 
 def _version(distribution: str) -> str:

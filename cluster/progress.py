@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LIVE_EVERY_S = 0.5
 PLAIN_EVERY_S = 10.0
 RATE_WINDOW_S = 30.0
+_MOST_CHARACTERS = 4000
 _SCALES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -85,7 +86,7 @@ class Progress:
         done: int = 0,
         stream: IO[str] | None = None,
     ) -> None:
-        self._label, self._enabled, self._jsonl = label, enabled, jsonl
+        self._label, self._enabled, self._jsonl = _printable(label), enabled, jsonl
         self._stream = stream or sys.stderr
         self._meter = Meter(total, unit, time.monotonic(), done)
         self._lock = threading.Lock()
@@ -130,8 +131,9 @@ class Progress:
         self._event("advance", amount=amount, units=units, done=self._meter.done)
 
     def note(self, text: str) -> None:
-        """Say something beside the figures: on its own line above the live one."""
+        """Say something beside the figures: on lines of its own above the live one."""
         self._event("note", text=text)
+        text = "\n".join(_printable(line) for line in text.split("\n"))
         if self._live is not None:
             self._live.console.print(text, markup=False, highlight=False)
         elif self._enabled:
@@ -160,6 +162,12 @@ class Progress:
             entry = {"time_s": round(time.time(), 3), "event": event, "label": self._label, **fields}
             self._events.write(json.dumps(entry) + "\n")
             self._events.flush()
+
+
+def _printable(line: str) -> str:
+    """One line without control characters, which would move the cursor or fake a line of ours."""
+    clipped = line if len(line) <= _MOST_CHARACTERS else line[: _MOST_CHARACTERS - 1] + "…"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in clipped)
 
 
 def amount_text(amount: float, unit: Literal["bytes", "items"]) -> str:

@@ -16,7 +16,7 @@ from importlib.metadata import version
 import click
 
 from cluster.contract import ClusterError
-from pipeline.errors import MergescaleError, near
+from pipeline.errors import MergescaleError, near, shown, shown_lines
 
 #: In the order of `--help`: the merge, its measurement, the machines.
 COMMANDS = {
@@ -115,7 +115,7 @@ def main() -> None:
     except (MergescaleError, ClusterError) as error:
         if debug:
             raise
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {shown_lines(error)}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
@@ -123,7 +123,7 @@ def main() -> None:
     except OSError as error:
         if debug:
             raise
-        click.echo(f"error: {error}\n  hint:     --debug shows where it happened", err=True)
+        click.echo(f"error: {shown(error, 4000)}\n  hint:     --debug shows where it happened", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo(_INTERRUPTED, err=True)

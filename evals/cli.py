@@ -121,7 +121,7 @@ def _request(
         data_dir=options["data"],
         skip_missing=options["skip_missing"],
         tasks=options["tasks"],
-        report=lambda line: click.echo(line, err=True),
+        report=_say,
         base=options["base"] or None,
         experts=_experts(options["experts"]),
         baselines=options["baselines"],
@@ -163,7 +163,7 @@ def _setting(
         raise InputError(
             "not a batch size", where="--batch-size", expected="1, 2, ... or auto", found=batch_size
         )
-    chosen = choose_device_at(device, address, partial(click.echo, err=True))
+    chosen = choose_device_at(device, address, _say)
     return Setting.on(chosen, dtype, limit=limit, batch_size=batch_size, devices=devices)
 
 
@@ -172,15 +172,22 @@ def _close(suites: Sequence[Suite], evaluation: Evaluation, out: Path) -> None:
     from evals.incomplete import incomplete
 
     measured = len(evaluation.records) - evaluation.reused
-    click.echo(f"{measured} scores measured, {evaluation.reused} from {out / 'records'}", err=True)
+    _say(f"{measured} scores measured, {evaluation.reused} from {out / 'records'}")
     for suite in suites:
         for left in suite.left_out:
-            click.echo(f"left out: {suite.name}/{left.task}: {', '.join(left.files)} not there", err=True)
-    click.echo(f"tables: {out / 'records.jsonl'} {out / 'records.parquet'}", err=True)
+            _say(f"left out: {suite.name}/{left.task}: {', '.join(left.files)} not there")
+    _say(f"tables: {out / 'records.jsonl'} {out / 'records.parquet'}")
     for one in evaluation.records:
         if one.truncated:
             what = f"{one.truncated} of {one.n} items are longer than the model takes: cut from the left"
-            click.echo(f"warning: {one.label} on {one.suite}/{one.task}: {what}", err=True)
+            _say(f"warning: {one.label} on {one.suite}/{one.task}: {what}")
     missing = incomplete(evaluation)
     if missing is not None:
         raise missing
+
+
+def _say(text: str) -> None:
+    """Lines for people; names in them cannot move the cursor."""
+    from pipeline.errors import shown_lines
+
+    click.echo(shown_lines(text), err=True)

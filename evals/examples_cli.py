@@ -44,9 +44,10 @@ def examples_command(
     """
     from evals.harness import write_examples
     from evals.suites import load_suite, locate_data
+    from pipeline.errors import shown_lines
 
     def note(line: str) -> None:
-        click.echo(line, err=True)
+        click.echo(shown_lines(line), err=True)
 
     loaded = [load_suite(suite) for suite in suites]
     _check_apart(loaded)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from evals.fanout import Evaluation
 from evals.suites import Suite
 from pipeline.colours import OKABE_ITO
-from pipeline.errors import InputError
+from pipeline.errors import InputError, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _COLOURS = (*OKABE_ITO, "#000000")
 _MARKS = "osD^v<>Ph*Xd"
 _KINDS = (".svg", ".png", ".pdf")
+_MOST_LABEL = 80
 _ROW_INCHES, _WIDTH_INCHES = 0.42, 8.0
 
 
@@ -38,6 +39,13 @@ def check_plot(path: Path) -> None:
 
 def draw_scores(suites: Sequence[Suite], evaluation: Evaluation, path: Path) -> None:
     """Draw every record (value, one standard error either side) and the chance level, into `path`."""
+    from matplotlib import rc_context
+
+    with rc_context({"text.parse_math": False}):  # labels are names: a $ in one begins no formula
+        _draw(suites, evaluation, path)
+
+
+def _draw(suites: Sequence[Suite], evaluation: Evaluation, path: Path) -> None:
     from matplotlib.figure import Figure
 
     parts = [part for suite in suites for part in _by_metric(suite)]
@@ -50,7 +58,7 @@ def draw_scores(suites: Sequence[Suite], evaluation: Evaluation, path: Path) -> 
         handles |= _panel(axes, part, evaluation)
     figure.legend(
         handles.values(),
-        handles.keys(),
+        [shown(label, _MOST_LABEL) for label in handles],
         title=_failed(evaluation) or None,
         title_fontsize=8,
         loc="outside lower center",
@@ -67,7 +75,8 @@ def _failed(evaluation: Evaluation) -> str:
     for one in evaluation.failures:
         found.setdefault(one.label, []).append(f"{one.suite}/{one.task}")
     return "\n".join(
-        fill(f"not scored: {label} on {', '.join(names)}", 110) for label, names in found.items()
+        fill(f"not scored: {shown(label, _MOST_LABEL)} on {', '.join(names)}", 110)
+        for label, names in found.items()
     )
 
 

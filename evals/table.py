@@ -14,6 +14,7 @@ from typing import Any
 from evals.fanout import Evaluation
 from evals.normalise import Average, Relative
 from evals.suites import Suite
+from pipeline.errors import shown
 
 MISSING, FAILED, CHANCE = "–", "failed", "(chance)"
 _AGAINST = {"held-in": "expert", "held-out": "base"}
@@ -118,7 +119,7 @@ def _normalised(labels: Sequence[str], means: Sequence[Average]) -> Grid:
 
 def as_text(grid: Grid) -> str:
     """A grid in plain aligned columns, for files and pipes."""
-    lines = [grid.heads, *grid.rows]
+    lines = [tuple(map(shown, line)) for line in (grid.heads, *grid.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(grid.heads))]
     text = [
         "  ".join(
@@ -129,7 +130,7 @@ def as_text(grid: Grid) -> str:
         ).rstrip()
         for line in lines
     ]
-    return "\n".join([grid.title, *text])
+    return "\n".join([shown(grid.title), *text])
 
 
 def show(found: Sequence[Grid]) -> None:
@@ -139,15 +140,16 @@ def show(found: Sequence[Grid]) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     for grid in found:
         table = Table()
         for position, head in enumerate(grid.heads):
-            table.add_column(head, justify="right" if position else "left", overflow="fold")
+            table.add_column(Text(shown(head)), justify="right" if position else "left", overflow="fold")
         for row in grid.rows:
-            table.add_row(*row)
-        console.print(grid.title, table, sep="\n", highlight=False)
+            table.add_row(*(Text(shown(cell)) for cell in row))
+        console.print(Text(shown(grid.title)), table, sep="\n", highlight=False)
 
 
 def as_json(evaluation: Evaluation, cells: Sequence[Relative], means: Sequence[Average]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.checkpoint.manifest import Manifest
     from pipeline.plan.plan import MergePlan
 
+_MOST_NOTES, _MOST_NOTE = 30, 1000
 _MEMORY_HELP = "Memory all workers on this machine may use together [default: half of what is free]."
 
 
@@ -150,6 +151,7 @@ def status(out: Path, as_json: bool) -> None:
 
     Where several merges went into OUT, each of them.
     """
+    from pipeline.errors import shown_lines
     from pipeline.output import merges_in
     from pipeline.status import describe, merge_status
 
@@ -157,7 +159,7 @@ def status(out: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found[0] if len(found) == 1 else found, indent=1))
     else:
-        click.echo("\n".join(describe(each) for each in found))
+        click.echo(shown_lines("\n".join(describe(each) for each in found)))
 
 
 @click.command(epilog="Example:  mergescale methods ties")
@@ -176,8 +178,10 @@ def methods(name: str | None, as_json: bool) -> None:
 
 
 def say(text: str) -> None:
-    """A line for people."""
-    click.echo(text, err=True)
+    """Lines for people; names in them cannot move the cursor."""
+    from pipeline.errors import shown_lines
+
+    click.echo(shown_lines(text), err=True)
 
 
 def _plan(
@@ -194,6 +198,7 @@ def _plan(
 ) -> tuple[MergePlan, ...]:
     """Load and plan. Notes and warnings go to stderr, each once."""
     from pipeline.config.load import load_configs
+    from pipeline.errors import shown
     from pipeline.kernels import has_fused
     from pipeline.machine import choose_device_at, parse_bytes
     from pipeline.plan.build import plan_merges
@@ -210,20 +215,24 @@ def _plan(
     )
     slow = "numba cannot be loaded here: merging in plain torch, several times slower"
     notes = [note for plan in found for note in plan.notes]
-    for note in dict.fromkeys((*notes, *(() if device != "cpu" or has_fused() else (slow,)))):
-        say(f"note: {note}")
+    said = list(dict.fromkeys((*notes, *(() if device != "cpu" or has_fused() else (slow,)))))
+    for note in said[:_MOST_NOTES]:
+        say(f"note: {shown(note, _MOST_NOTE)}")
+    if len(said) > _MOST_NOTES:
+        say(f"note: and {len(said) - _MOST_NOTES:,} more notes like these")
     return found
 
 
 def _print_plans(plans: Sequence[MergePlan], as_json: bool) -> None:
+    from pipeline.errors import shown_lines
     from pipeline.plan.estimate import as_text, together, together_text
 
     if len(plans) == 1:
-        click.echo(json.dumps(plans[0].summary(), indent=1) if as_json else as_text(plans[0]))
+        click.echo(json.dumps(plans[0].summary(), indent=1) if as_json else shown_lines(as_text(plans[0])))
     elif as_json:
         merges = {plan.config.name: plan.summary() for plan in plans}
         click.echo(json.dumps({"merges": merges, "together": together(plans)}, indent=1))
     else:
         for plan in plans:
-            click.echo(f"name        {plan.config.name}\n{as_text(plan)}\n")
-        click.echo(together_text(plans))
+            click.echo(shown_lines(f"name        {plan.config.name}\n{as_text(plan)}\n"))
+        click.echo(shown_lines(together_text(plans)))

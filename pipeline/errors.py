@@ -18,6 +18,8 @@ from functools import partial
 from typing import Any
 
 _MOST_FIELD = 4000
+#: Names are compared in a time that grows with the square of their length.
+_MOST_COMPARED = 200
 #: Joins the items of a list inside a field of an error, so that they stand below each other.
 LIST_ITEM = "\n" + " " * 12
 
@@ -31,6 +33,11 @@ def shown(text: object, most: int = 200) -> str:
     found = str(text)
     clipped = found if len(found) <= most else found[: most - 1] + "…"
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in clipped)
+
+
+def shown_lines(text: object, most: int = 4000) -> str:
+    """Make text of several lines fit to print, each as `shown` does: for messages and tables of ours."""
+    return "\n".join(shown(line, most) for line in str(text).split("\n"))
 
 
 def _field(text: str) -> str:
@@ -103,5 +110,5 @@ class VerifyError(RunError):
 
 def near(name: str, known: list[str]) -> str:
     """A hint that offers the known name closest to `name`, or lists them all when none is close."""
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    close = get_close_matches(name[:_MOST_COMPARED], known, n=1, cutoff=0.6)
     return f'did you mean "{close[0]}"?' if close else f"known names: {', '.join(sorted(known))}"

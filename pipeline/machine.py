@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError
+from cluster.probe import free_memory_bytes
+from pipeline.errors import InputError, shown
 
+_SIZE = re.compile(r"\s*([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*([kmgt]?)(i?)b?\s*", re.ASCII)
+_MOST_BYTES = 1 << 60
 _UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SHARE = 0.5
 
@@ -20,15 +23,8 @@ def cores() -> int:
 
 
 def available_memory_bytes() -> int:
-    """Memory that can be taken without swapping, bounded by the control group's limit where there is one."""
-    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    info = Path("/proc/meminfo")
-    if info.exists():
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", info.read_text(), re.MULTILINE)
-        pages = int(found[1]) * 1024 if found else pages
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return min(pages, int(text)) if text.isdecimal() else pages
+    """Memory that can be taken without swapping, bounded by what is left of any control group's limit."""
+    return free_memory_bytes()
 
 
 def local_share(device: str) -> dict[str, Any]:
@@ -45,16 +41,25 @@ def default_memory_bytes() -> int:
 
 
 def parse_bytes(text: str) -> int:
-    """ "4GiB", "500MB", "1.5g" or plain bytes -> bytes. Raises InputError for anything else."""
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
-    if match is None or float(match[1]) <= 0:
+    """ "4GiB", "500MB", "1.5g" or plain bytes -> bytes, from 1 to 2^60.
+
+    Raises InputError for anything else.
+    """
+    match = _SIZE.fullmatch(text.lower())
+    size_bytes = 0
+    if match is not None:
+        scale = _UNITS[match[2]]
+        if match[3] and match[2]:
+            scale = 1024 ** ("kmgt".index(match[2]) + 1)
+        size_bytes = int(float(match[1]) * scale)
+    if not 1 <= size_bytes <= _MOST_BYTES:
         raise InputError(
-            "not a size", found=repr(text), expected="a number and a unit", hint="write for example 4GiB"
+            "not a size",
+            found=shown(repr(text), 60),
+            expected="a number and a unit, 1 byte to 1024 PiB",
+            hint="write for example 4GiB",
         )
-    scale = _UNITS[match[2]]
-    if match[3] and match[2]:
-        scale = 1024 ** ("kmgt".index(match[2]) + 1)
-    return int(float(match[1]) * scale)
+    return size_bytes
 
 
 def cpu_precision() -> str:

@@ -59,13 +59,17 @@ def build(
     from evals.family.build import build_family
     from evals.family.config import load_family
     from evals.family.members import Work
+    from pipeline.errors import shown_lines
     from pipeline.machine import choose_device_at, local_share
 
     uses_ray(where["executor"], where["address"])
     loaded = load_family(config)
     loaded = loaded.of_sizes(sizes) if sizes else loaded
     loaded = loaded.repeated(repeat) if repeat is not None else loaded
-    say = partial(click.echo, err=True)
+
+    def say(line: str) -> None:
+        click.echo(shown_lines(line), err=True)
+
     chosen = choose_device_at(device, where["address"], say)
     start = partial(start_executor, **where, **local_share(chosen), kind="process")
     work = Work(start, say, progress, chosen)
@@ -79,9 +83,10 @@ def status(config: Path) -> None:
     """Say what of the family of CONFIG is there: bases, experts, scores."""
     from evals.family.config import load_family
     from evals.family.status import describe
+    from pipeline.errors import shown_lines
 
     for line in describe(load_family(config)):
-        click.echo(line)
+        click.echo(shown_lines(line))
 
 
 @family.command(epilog="Example:  mergescale family table configs/family/miniature.yaml")
@@ -92,6 +97,7 @@ def table(config: Path, json_out: bool) -> None:
     from evals.family.config import load_family
     from evals.family.index import GATE, grids, read_index, verdicts
     from evals.table import show
+    from pipeline.errors import shown_lines
 
     index = read_index(load_family(config).out)
     if json_out:
@@ -100,4 +106,4 @@ def table(config: Path, json_out: bool) -> None:
     for grid, sentences in zip(grids(index), verdicts(index), strict=True):
         show([grid])
         for line in ("", GATE, *sentences, ""):
-            click.echo(line)
+            click.echo(shown_lines(line))

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
+from pipeline.errors import shown
+
 _BAR = re.compile(r"%\||/s\]\s*$")
 #: Logger -> the least level that comes through. `datasets` logs as errors what it raises as well.
 _LOGGERS = {"lm_eval": logging.ERROR, "transformers": logging.ERROR, "datasets": logging.CRITICAL}
@@ -32,4 +34,4 @@ def quiet() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
         for line in held.getvalue().replace("\r", "\n").splitlines():
             if line.strip() and not _BAR.search(line):
-                print(line, file=sys.stderr)
+                print(shown(line, 4000), file=sys.stderr)

@@ -42,7 +42,7 @@ def plan(config: Path, cluster: str | None, json_out: bool, device: str) -> None
     else:
         show(as_grids(found))
         for line in found.notes:
-            click.echo(line, err=True)
+            _say(line)
 
 
 @study.command(epilog="Example:  mergescale study run configs/studies/quick.yaml --workers 2")
@@ -118,4 +118,7 @@ def _write(out: Path) -> Path:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    """A line for people; names in it cannot move the cursor."""
+    from pipeline.errors import shown_lines
+
+    click.echo(shown_lines(line), err=True)

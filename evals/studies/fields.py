@@ -28,8 +28,14 @@ def name_of(node: Node) -> str:
 
 
 def text_of(node: Node, key: str) -> str:
-    """Text that is not empty, with its ${NAME} filled in. ConfigError: missing, empty, a variable not set."""
-    return expand_env(node.place.key(key).text(node.take(key, str), "a text"), node.where(key))
+    """Text that is not empty, with its ${NAME} filled in.
+
+    ConfigError: missing, empty, a variable not set, characters that cannot be printed.
+    """
+    text = expand_env(node.place.key(key).text(node.take(key, str), "a text"), node.where(key))
+    if not text.isprintable():
+        raise node.wrong(key, "a text with control characters", expected="text in one line")
+    return text
 
 
 def chosen(

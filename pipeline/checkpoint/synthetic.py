@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline.checkpoint.files import digest_bytes
 from pipeline.checkpoint.index import CheckpointIndex, FileEntry, TensorEntry
-from pipeline.errors import CheckpointError, near
+from pipeline.errors import CheckpointError, near, shown
 from pipeline.values import DTYPES, ModelRef, TensorSpec
 
 PREFIX = "synthetic:"
@@ -32,6 +32,8 @@ POOL = 4_194_301
 _NAME = re.compile(r"synthetic:([^/@]+)/(base|expert(\d{1,9}))")
 _BASE_SD, _DELTA_SD = 0.02, 1e-3
 _BF16 = DTYPES["BF16"]
+#: Nine tensors a layer: more than any model has.
+_MOST_LAYERS, _MOST_SIZE = 10_000, 10_000_000
 _making = Lock()
 
 
@@ -115,12 +117,12 @@ def _parse(text: str) -> tuple[Shape, int, int]:
     """(shape, number of the expert or -1 for the base, seed) of a reference."""
     path, _, seed = text.partition("@")
     found = _NAME.fullmatch(path)
-    if found is None or not (seed or "0").isdecimal():
+    if found is None or not re.fullmatch(r"[0-9]{1,18}", seed or "0"):
         raise CheckpointError(
             "not the name of a synthetic model",
-            where=text,
-            expected="synthetic:SHAPE/base or synthetic:SHAPE/expertK, with @SEED where wanted",
-            found=text.removeprefix(PREFIX),
+            where=shown(text),
+            expected="synthetic:SHAPE/base or synthetic:SHAPE/expertK, with @SEED, a whole number",
+            found=shown(text.removeprefix(PREFIX)),
             hint="write for example synthetic:64b/expert0",
         )
     return _shape(found[1], text), int(found[3]) if found[3] else -1, int(seed or 0)
@@ -131,13 +133,18 @@ def _shape(text: str, where: str) -> Shape:
         return SHAPES[text]
     names = [field.name for field in fields(Shape)]
     given = dict(part.partition("=")[::2] for part in text.split(","))
-    if sorted(given) != sorted(names) or not all(size.isdecimal() and int(size) for size in given.values()):
+    if sorted(given) != sorted(names) or not all(
+        re.fullmatch(r"[0-9]{1,9}", size)
+        and 1 <= int(size) <= (_MOST_LAYERS if name == "layers" else _MOST_SIZE)
+        for name, size in given.items()
+    ):
         raise CheckpointError(
             "not the shape of a synthetic model",
-            where=where,
-            expected=f"one of {', '.join(SHAPES)}, or sizes for {', '.join(names)}",
-            found=text,
-            hint=near(text, list(SHAPES)),
+            where=shown(where),
+            expected=f"one of {', '.join(SHAPES)}, or sizes from 1 to {_MOST_SIZE:,} for {', '.join(names)} "
+            f"(at most {_MOST_LAYERS:,} layers)",
+            found=shown(text),
+            hint=near(text[:40], list(SHAPES)),
         )
     return Shape(**{name: int(size) for name, size in given.items()})
 

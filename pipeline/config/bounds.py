@@ -9,13 +9,15 @@ from typing import Any
 
 import yaml
 
-from pipeline.config.place import Place
+from pipeline.config.place import Place, describe
 
 #: Values of one file, each alias counted as what it stands for.
 MOST_VALUES = 1_000_000
 _MOST_MERGED = 200_000
 _MOST_DIGITS = 400
 _MOST_DEPTH = 200
+#: The most that any whole number may have so that it is a float as well.
+_MOST_BITS = 1023
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
@@ -100,6 +102,10 @@ class _Walk:
             if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
                 raise self._here().error("a text holds half of a surrogate pair, which is no character")
             return 1
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise self._here().error(
+                "a number that is too large", expected=f"at most {_MOST_BITS} bits", found=describe(value)
+            )
         if not isinstance(value, dict | list | tuple | set | frozenset):
             return 1
         if id(value) in self._above:

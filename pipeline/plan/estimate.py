@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.errors import InputError, near
+from pipeline.errors import InputError, near, shown
 from pipeline.machine import default_memory_bytes, local_share, parse_bytes
 from pipeline.plan.cost import INTERPRETER_BYTES
 from pipeline.plan.plan import Limits, MergePlan
 from pipeline.plan.together import shared_cost
+from pipeline.untrusted import parse_whole
 
+_MOST_MACHINES = 1_000_000
 _CLUSTER_KEYS = ("nodes", "gpus", "cpus", "disk", "memory")
 #: Files in the page cache, read by two cores; `--cluster disk=` says otherwise.
 _DISK_BYTES_PER_S = 3.6e9
@@ -42,8 +44,8 @@ def _described(text: str, memory: str | None) -> Limits:
         if not known or not found or not value.strip():
             raise InputError(
                 "cannot read the cluster description",
-                where=f"--cluster {text}",
-                found=part,
+                where=f"--cluster {shown(text)}",
+                found=shown(part),
                 expected="key=value pairs separated by commas, each key once",
                 hint=near(key.strip(), list(_CLUSTER_KEYS)),
             )
@@ -61,9 +63,7 @@ def _described(text: str, memory: str | None) -> Limits:
 
 
 def _count(text: str, key: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--cluster {key} must be a whole number of at least 1", found=text)
-    return int(text)
+    return parse_whole(text, f"--cluster {key}", least=1, most=_MOST_MACHINES)
 
 
 def as_text(plan: MergePlan) -> str:

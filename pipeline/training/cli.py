@@ -5,7 +5,6 @@ The directories of the experts go to stdout, everything for people to stderr.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,17 @@ def train_command(config: Path, dry_run: bool, progress: bool, **where: Any) -> 
     not trained again while base, data and settings are the same; an interrupted one goes on from its last
     checkpoint.
     """
+    from pipeline.errors import shown_lines
     from pipeline.machine import choose_device_at, local_share
     from pipeline.training.config import load_train_config
     from pipeline.training.run import describe_expert, plan_training, run_training
 
     uses_ray(where["executor"], where["address"])
     loaded = load_train_config(config)
-    say = partial(click.echo, err=True)
+
+    def say(line: str) -> None:
+        click.echo(shown_lines(line), err=True)
+
     device = "cpu"
     if any(expert.settings.device == "auto" for expert in loaded.experts):
         device = choose_device_at("auto", where["address"], say, "device: cuda in CONFIG takes the cluster's")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.colours import OKABE_ITO
+from pipeline.errors import shown
 from pipeline.training.steplog import Step
 
 #: The picture's name, in an expert's directory and beside all experts of a config.
@@ -25,7 +26,7 @@ def draw_losses(curves: Mapping[str, Sequence[Step]], path: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context({"svg.hashsalt": "mergescale", "font.size": 9.0}):
+    with rc_context({"svg.hashsalt": "mergescale", "font.size": 9.0, "text.parse_math": False}):
         figure = Figure(figsize=(7.0, 4.0), layout="constrained")
         axes = figure.add_subplot()
         for number, (name, steps) in enumerate(curves.items()):
@@ -33,7 +34,7 @@ def draw_losses(curves: Mapping[str, Sequence[Step]], path: Path) -> None:
             axes.plot(
                 x,
                 _smooth([step.loss for step in steps]),
-                label=name,
+                label=shown(name, 80),
                 linewidth=1.3,
                 **line_style(number),
                 markevery=max(1, len(x) // _MARKS),

@@ -18,7 +18,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pipeline.values": (),
     "pipeline.errors": (),
     "pipeline.untrusted": ("pipeline.errors",),
-    "pipeline.machine": ("pipeline.errors", "pipeline.untrusted"),
+    "pipeline.machine": ("pipeline.errors", "pipeline.untrusted", "cluster.probe"),
     "pipeline.kernels": (),
     "pipeline.methods": ("pipeline.values", "pipeline.errors", "pipeline.kernels"),
     "pipeline.checkpoint": ("pipeline.values", "pipeline.errors", "pipeline.untrusted"),

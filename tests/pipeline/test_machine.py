@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.probe import free_memory_bytes
 from pipeline import machine
 from pipeline.errors import InputError
 from pipeline.machine import (
@@ -36,12 +37,95 @@ def test_sizes_are_read_as_people_write_them(text: str, size_bytes: int) -> None
     assert parse_bytes(text) == parse_bytes(text.upper()) == size_bytes
 
 
-@pytest.mark.parametrize("text", ["", "four", "-1GB", "0", "4XB", "1e9", "4 Gi B B"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "four", "-1GB", "0", "4XB", "1e9", "4 Gi B B", "0.1", "0.9b", "9" * 400, "9" * 400 + "TiB"),
+        *("٣GB", "1025PiB", "2000000TiB", "nan", "inf", "1" * 100_000),
+    ],
+    ids=range(17),
+)
 def test_what_is_no_size_is_refused(text: str) -> None:
-    """Anything else is an error that quotes it."""
+    """Anything else is an error that quotes it, clipped; so is less than a byte and more than any disk."""
     with pytest.raises(InputError) as caught:
         parse_bytes(text)
-    assert repr(text) in caught.value.found
+    assert repr(text)[:50] in caught.value.found and len(caught.value.found) <= 60
+
+
+_V1 = "9:name=systemd:/\n4:memory:/slurm/job_7/step_0\n0::/\n"
+_V2 = "0::/user.slice/run-7.scope/deep\n"
+_MOUNTS = """35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
+41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+"""
+_MOUNTS_V2 = "41 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+_IN_DOCKER = "41 31 0:38 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "mounts", "files", "left_bytes"),
+    [
+        (_V1, _MOUNTS, {"memory/slurm/job_7/memory.limit_in_bytes": "2000"}, 2000),
+        (_V1, _MOUNTS, {"memory/slurm/job_7/step_0/memory.limit_in_bytes": "2000"}, 2000),
+        (_V1, _MOUNTS, {"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
+        (_V1, _MOUNTS, {"cpu/slurm/job_7/memory.limit_in_bytes": "2000"}, None),
+        (_V1, _MOUNTS, {"memory/elsewhere/memory.limit_in_bytes": "2000"}, None),
+        (
+            _V1,
+            _MOUNTS,
+            {
+                "memory/slurm/job_7/memory.limit_in_bytes": "2000",
+                "memory/slurm/job_7/memory.usage_in_bytes": "1500",
+                "memory/slurm/job_7/memory.stat": "total_inactive_file 300\ntotal_active_file 100\ncache 5",
+            },
+            900,
+        ),
+        (
+            _V2,
+            _MOUNTS_V2,
+            {"user.slice/memory.max": "3000", "user.slice/run-7.scope/memory.max": "max"},
+            3000,
+        ),
+        (
+            _V2,
+            _MOUNTS_V2,
+            {"user.slice/memory.max": "9000", "user.slice/run-7.scope/memory.max": "3000"},
+            3000,
+        ),
+        (_V2, _MOUNTS_V2, {"user.slice/run-7.scope/deep/memory.high": "3000"}, 3000),
+        (
+            _V2,
+            _MOUNTS_V2,
+            {
+                "user.slice/memory.max": "3000",
+                "user.slice/memory.current": "2500",
+                "user.slice/memory.stat": "anon 5\ninactive_file 100\nactive_file 200",
+            },
+            800,
+        ),
+        (_V2, _MOUNTS_V2, {"user.slice/memory.max": "100", "user.slice/memory.current": "5000"}, 0),
+        ("0::/docker/abc/app\n", _IN_DOCKER, {"app/memory.max": "max", "memory.max": "3000"}, 3000),
+        ("0::/\n", _IN_DOCKER, {"memory.max": "3000"}, 3000),
+        ("0::/../../other\n", _MOUNTS_V2, {"memory.max": "3000"}, 3000),
+        ("", "", {}, None),
+    ],
+)
+def test_every_groups_limit_is_seen(
+    tmp_path: Path, groups: str, mounts: str, files: dict[str, str], left_bytes: int | None
+) -> None:
+    """The tightest of the limits of this process's group and of all above it counts, of version 1 or 2 of
+    control groups; caches of files do not count as used; a group that this process is not in does not count.
+    """
+    free = 1 << 40
+    process = tmp_path / "proc" / "self"
+    process.mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text(f"MemFree: 1 kB\nMemAvailable: {free >> 10} kB\n")
+    (process / "cgroup").write_text(groups)
+    (process / "mountinfo").write_text(mounts)
+    for name, text in files.items():
+        (tmp_path / "sys/fs/cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sys/fs/cgroup" / name).write_text(text + "\n")
+    assert free_memory_bytes(str(tmp_path)) == (free if left_bytes is None else left_bytes)
 
 
 def test_the_default_leaves_room_for_others() -> None:

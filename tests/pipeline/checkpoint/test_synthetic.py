@@ -78,3 +78,22 @@ def test_other_names_are_refused(name: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         read_index(ModelRef(name), beside=tmp_path)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "synthetic:hidden=64,mlp=64,layers=3000000,kv=64,vocab=64/base",
+        f"synthetic:hidden={'9' * 5000},mlp=64,layers=1,kv=64,vocab=64/base",
+        f"synthetic:1b/base@{'9' * 5000}",
+        "synthetic:1b/base@\u0663",
+        "synthetic:hidden=0,mlp=64,layers=1,kv=64,vocab=64/base",
+        f"synthetic:{'x' * 100_000}/base",
+    ],
+    ids=range(6),
+)
+def test_numbers_in_names_are_bounded(name: str) -> None:
+    """Sizes and seeds of thousands of digits, and millions of layers, are refused at once in few words."""
+    with pytest.raises(CheckpointError) as error:
+        read_index(ModelRef(name))
+    assert len(str(error.value)) < 2000

@@ -26,6 +26,7 @@ _DASHES = ("-", "--", "-.", ":")
 _SETTINGS = {
     "svg.hashsalt": "mergescale",
     "svg.fonttype": "path",
+    "text.parse_math": False,  # labels are names: a $ in one begins no formula
     "font.family": ["DejaVu Sans"],
     "font.size": 9.0,
     "axes.titlesize": 9.5,
