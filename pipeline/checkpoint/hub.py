@@ -34,7 +34,13 @@ from pipeline.checkpoint.index import (
     read_weight_map,
 )
 from pipeline.checkpoint.layout import INDEX_NAME, SINGLE_NAME
-from pipeline.checkpoint.remote import BESIDE_WEIGHTS, describe_remote, fetch_missing, read_promised
+from pipeline.checkpoint.remote import (
+    BESIDE_WEIGHTS,
+    Ranged,
+    describe_remote,
+    fetch_missing,
+    read_promised,
+)
 from pipeline.errors import CheckpointError
 from pipeline.untrusted import parse_json
 from pipeline.values import ModelRef
@@ -79,6 +85,18 @@ def fetch_weights(index: CheckpointIndex) -> CheckpointIndex:
             snapshot_download(index.ref.path, revision=index.commit, allow_patterns=names)
 
     return fetch_missing(index, "HF_HOME", bring)
+
+
+def open_ranged(index: CheckpointIndex) -> Ranged:
+    """Open the weights an index describes for reads of parts of them, at the index's commit."""
+    assert index.commit is not None, "a local model is read from its files"
+    commit = index.commit
+
+    def ranged(file: str, start: int, stop: int) -> tuple[bytes | bytearray, int]:
+        with _explained(index.ref):
+            return _ranged(index.ref.path, commit, file, start, stop)
+
+    return ranged
 
 
 def _cached_weights(snapshot: Path) -> Literal["all", "some file", "part", "none"]:

@@ -16,6 +16,7 @@ from pipeline.checkpoint.choose import CONFIG_NAME, choose_weights
 from pipeline.checkpoint.files import read_json_object
 from pipeline.checkpoint.header import Header, read_header
 from pipeline.checkpoint.layout import INDEX_NAME, SINGLE_NAME, natural_key
+from pipeline.checkpoint.recomputed import is_recomputed
 from pipeline.errors import CheckpointError
 from pipeline.untrusted import is_relative_name
 from pipeline.values import ModelRef, TensorSpec
@@ -185,7 +186,10 @@ def _check_weight_map(
                 found="no file" if entry is None else os.path.basename(entry.file),
                 hint=hint,
             )
-    unlisted = [name for name in tensors if name not in weight_map]
+    # Loaders read what the files hold, listed or not; a buffer that they compute themselves does no harm.
+    unlisted = [
+        name for name, entry in tensors.items() if name not in weight_map and not is_recomputed(entry.spec)
+    ]
     if unlisted:
         raise CheckpointError(
             f'tensor "{unlisted[0]}" is in a file but not in the index',

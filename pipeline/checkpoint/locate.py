@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from pipeline.checkpoint.index import CheckpointIndex, list_names, read_directory
+from pipeline.checkpoint.remote import Ranged
 from pipeline.checkpoint.synthetic import is_synthetic, read_synthetic
 from pipeline.errors import CheckpointError
 from pipeline.values import ModelRef
@@ -61,6 +62,20 @@ def fetch_weights(index: CheckpointIndex) -> CheckpointIndex:
     from pipeline.checkpoint import hub
 
     return hub.fetch_weights(index)
+
+
+def open_ranged(index: CheckpointIndex) -> Ranged:
+    """Open the weights of a model that is not on this machine for reads of parts of them.
+
+    Raises CheckpointError, as each read does, where they cannot be reached.
+    """
+    if index.ref.is_in_bucket:
+        from pipeline.checkpoint import s3
+
+        return s3.open_ranged(index)
+    from pipeline.checkpoint import hub
+
+    return hub.open_ranged(index)
 
 
 def find_model(ref: ModelRef) -> Path:

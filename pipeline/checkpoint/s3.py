@@ -28,6 +28,7 @@ from pipeline.checkpoint.index import CheckpointIndex, FileEntry
 from pipeline.checkpoint.remote import (
     BESIDE_WEIGHTS,
     PARALLEL_READS,
+    Ranged,
     describe_remote,
     fetch_missing,
     read_promised,
@@ -89,6 +90,18 @@ def fetch_s3_weights(index: CheckpointIndex) -> CheckpointIndex:
             )
 
     return fetch_missing(index, "MERGESCALE_CACHE", bring)
+
+
+def open_ranged(index: CheckpointIndex) -> Ranged:
+    """Open the weights an index describes for reads of parts of them, over one connection."""
+    with _explained(index.ref):
+        bucket = _connect(index.ref)
+
+    def ranged(name: str, start: int, stop: int) -> tuple[bytes | bytearray, int]:
+        with _explained(index.ref):
+            return _ranged(bucket, index.ref, name, start, stop)
+
+    return ranged
 
 
 def _connect(ref: ModelRef) -> Any:

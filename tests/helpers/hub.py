@@ -52,11 +52,12 @@ class HubServer(LoopbackServer):
 
 
 def ask(endpoint: str, home: Path, *requests: dict[str, Any], **environment: str) -> list[dict[str, Any]]:
-    """Answer requests {"path", "revision"?, "swap"?, "fetch"?} with our reader in a fresh process.
+    """Answer requests {"path", "revision"?, "swap"?, "fetch"?, "same"?} with our reader in a fresh process.
 
     huggingface_hub reads its environment when it is imported, hence the process. "swap" copies one file over
     another between planning and fetching. Each answer is {"directory", "commit", "config",
-    "tensors": {name: [dtype, shape, file, start]}, "files": [[path, size, digest, mtime]]}
+    "tensors": {name: [dtype, shape, file, start]}, "files": [[path, size, digest, mtime]],
+    "same": [whether a pair of tensors in "same" is equal, for each]}
     or {"error": {field: text}}.
     """
     clean = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
@@ -84,6 +85,7 @@ def ask(endpoint: str, home: Path, *requests: dict[str, Any], **environment: str
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    from pipeline.checkpoint.compare import same_bytes
     from pipeline.checkpoint.hub import fetch_weights
     from pipeline.checkpoint.locate import read_index
     from pipeline.errors import CheckpointError
@@ -95,6 +97,10 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
             shutil.copyfile(*request["swap"])
         if request.get("fetch"):
             index = fetch_weights(index)
+        same = [
+            same_bytes(index, index.tensors[name], index, index.tensors[other])
+            for name, other in request.get("same", ())
+        ]
     except CheckpointError as error:
         return {
             "error": {name: getattr(error, name) for name in ("what", "where", "expected", "found", "hint")}
@@ -103,6 +109,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         "directory": index.directory,
         "commit": index.commit,
         "config": index.config,
+        "same": same,
         "tensors": {
             name: [entry.spec.dtype.name, list(entry.spec.shape), entry.file, entry.start_byte]
             for name, entry in index.tensors.items()

@@ -186,3 +186,11 @@ def test_a_file_that_is_not_what_was_planned_is_refused(hub: HubServer, models: 
     finally:
         small.write_bytes(before)
     assert answer["error"]["what"] == "a fetched file is not the one that was described before"
+
+
+def test_tensors_are_compared_where_they_lie(hub: HubServer, models: Path, tmp_path: Path) -> None:
+    """Of a repository that is not here the ranges of two tensors are read, no file is fetched."""
+    pairs = [["lm_head.weight", "lm_head.weight"], ["lm_head.weight", "model.embed_tokens.weight"]]
+    (found,) = ask(hub.url, tmp_path, {"path": "acme/large", "same": pairs})
+    assert found["same"] == [True, False]
+    assert all(file[3] == 0 for file in found["files"])

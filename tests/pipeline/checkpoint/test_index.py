@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from pipeline.checkpoint.index import CheckpointIndex
 from pipeline.checkpoint.locate import read_index
@@ -52,6 +52,15 @@ def test_files_and_config_are_described(tmp_path: Path) -> None:
     assert index.config == json.loads((path / "config.json").read_text())
     assert index.directory == str(path)
     assert index.commit is None
+
+
+def test_a_buffer_may_be_stored_unlisted(tmp_path: Path) -> None:
+    """A buffer that loaders compute may lie in a shard without standing in the index file, and is read."""
+    path = write_model(tmp_path / "m", shards=3)
+    index = json.loads((path / INDEX_NAME).read_text())
+    name, file = "model.layers.0.self_attn.rotary_emb.inv_freq", path / index["weight_map"]["lm_head.weight"]
+    save_file(load_file(file) | {name: torch.ones(4)}, file)
+    assert name in read_index(ModelRef(str(path))).tensors
 
 
 def test_header_digest_follows_the_header_alone(tmp_path: Path) -> None:
