@@ -1,5 +1,5 @@
-"""Config + headers -> MergePlan. Deterministic; reads headers through `checkpoint.index` and never tensor
-bytes.
+"""Config + headers -> MergePlan. Deterministic; reads headers through `checkpoint.index`, and of tensors only
+the bytes of those that must be equal (see `align.py`).
 
 Every mistake the user can make is found here, before any work starts.
 """
@@ -72,10 +72,14 @@ def _plan_uncut(config: MergeConfig, device: str, limits: Limits, shard_size_byt
     compared = (companion, *(index for index in experts if index is not companion))
     if not config.allow_mixed:
         check_types(compared)
-    aligned, notes = align(experts if base is None else (base, *experts))
-    tensors, shards = _place(aligned, config, method, companion, base is not None, shard_size_bytes)
+    models = experts if base is None else (base, *experts)
+    aligned = align(models, companion, random=method.knob("seed") is not None)
+    tensors, shards = _place(aligned.rows, config, method, companion, base is not None, shard_size_bytes)
     names = [tensor.spec.name for tensor in tensors]
-    identity = _identity(config, method, experts, base, companion, device, shard_size_bytes)
+    identity = {
+        **_identity(config, method, experts, base, companion, device, shard_size_bytes),
+        "tensors": aligned.decisions(),
+    }
     return MergePlan(
         config=config,
         fingerprint=fingerprint(identity),
@@ -93,7 +97,7 @@ def _plan_uncut(config: MergeConfig, device: str, limits: Limits, shard_size_byt
             *config.notes,
             *_no_config(companion),
             *unmatched_filters(config, names),
-            *notes,
+            *aligned.notes,
             *compare_meaning(compared),
         ),
     )
@@ -165,6 +169,7 @@ def _place(
                 knobs=settings_for(config, method, row.name, position) if merged else {},
                 file=home[row.name].name,
                 start_byte=home[row.name].offsets[row.name],
+                draws_as=row.draws_as,
             )
         )
     for tensor in tensors:

@@ -67,6 +67,11 @@ def layer_position(tensor_name: str, layers: Mapping[str, int]) -> float:
     return min(layer / (count - 1), 1.0) if count > 1 and not _predicts(stack) else 1.0
 
 
+def in_layers(tensor_name: str) -> bool:
+    """Whether a tensor belongs to a layer of some stack."""
+    return _layer_of(tensor_name) is not None
+
+
 def is_prediction(tensor_name: str, layers: Mapping[str, int]) -> bool:
     """Whether a tensor belongs to an extra prediction layer: below `mtp`, or beyond its stack's own count."""
     if _predicts(tensor_name):

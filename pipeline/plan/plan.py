@@ -34,7 +34,7 @@ class TensorPlan:
 
     `sources` holds the experts in the config's order; `base` is None where the method ignores it.
     `compute` is the arithmetic's type; `spec` is what is written, at `start_byte` of file
-    `file`.
+    `file`. `draws_as` is the tensor whose random draws it shares, "" for its own.
     """
 
     spec: TensorSpec
@@ -45,6 +45,12 @@ class TensorPlan:
     knobs: Knobs
     file: str
     start_byte: int
+    draws_as: str = ""
+
+    @property
+    def drawn_name(self) -> str:
+        """The name that its random draws are made under."""
+        return self.draws_as or self.spec.name
 
     @property
     def inputs(self) -> tuple[Source, ...]:

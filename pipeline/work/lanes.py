@@ -112,7 +112,7 @@ class CpuLane(Lane):
             stored.append(Stored(raw[staged.start * size : staged.stop * size], source.dtype.name))
         has_base = tensor.base is not None
         return FusedBlock(
-            tensor=tensor.spec.name,
+            tensor=tensor.drawn_name,
             start=staged.load.request.start + staged.start,
             numel=staged.stop - staged.start,
             models=models,

@@ -146,7 +146,7 @@ def _block(staged: Staged, models: tuple[str, ...], rows: Tensor) -> PlainBlock:
     """Split the stacked inputs into base and experts and say where in the tensor they lie."""
     has_base = staged.tensor.base is not None
     return PlainBlock(
-        tensor=staged.tensor.spec.name,
+        tensor=staged.tensor.drawn_name,
         start=staged.load.request.start + staged.start,
         base_N=rows[0] if has_base else None,
         experts_EN=rows[1:] if has_base else rows,
