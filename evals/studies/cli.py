@@ -92,10 +92,37 @@ def status(config: Path) -> None:
 
 
 @study.command(epilog="Example:  mergescale study report configs/studies/quick.yaml")
+@click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|RECORDS")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the report goes.")
+def report(source: Path, out: Path | None) -> None:
+    """Write the report of the study of CONFIG from the scores that are there, also while it runs.
+
+    In the place of a study's file, RECORDS is a records.parquet that was published: everything is computed
+    anew from it alone and goes to --out.
+    """
+    from evals.studies.reporting import report_records, report_study
+
+    if source.suffix != ".parquet":
+        click.echo(str(report_study(_load(source).out, out)))
+    elif out is None:
+        raise click.UsageError("say with --out DIR where the report of published records goes")
+    else:
+        click.echo(str(report_records(source, out)))
+
+
+@study.command(epilog="Example:  mergescale study publish configs/studies/quick.yaml docs/studies/quick")
 @_CONFIG
-def report(config: Path) -> None:
-    """Write the report of the study of CONFIG from the scores that are there, also while it runs."""
-    click.echo(str(_write(_load(config).out)))
+@click.argument("place", type=click.Path(path_type=Path), metavar="DIR")
+def publish(config: Path, place: Path) -> None:
+    """Write records.parquet, cells.json and study.yaml of the finished study of CONFIG into DIR.
+
+    The records hold the score of every item and all else that the report is made of: who has them needs no
+    model. They say no path of this machine.
+    """
+    from evals.studies.reporting import publish_study
+
+    for path in publish_study(_load(config).out, place):
+        click.echo(str(path))
 
 
 def _load(config: Path) -> StudyConfig:
