@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from evals.content import Digests
 from evals.record import BASELINE
+from pipeline.checkpoint.choose import choose_weights
 from pipeline.checkpoint.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 #: Guessers, as `harness.baselines` has them.
 BASELINES = ("majority", "copy")
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ def describe_model(path: Path, digests: Digests) -> Model:
         raise CheckpointError(
             "this is no model directory", where=str(path), expected="config.json and weights", found=found
         )
+    choose_weights([name for name in names if "/" not in name], str(path))  # refuses pickles, as a merge does
+    weights = [name for name in weights if name.endswith(".safetensors")]
     manifest = read_manifest(place) if (place / MANIFEST_NAME).exists() else None
     if manifest is not None and _holds(manifest, place, names):
         digest = manifest.model_digest

@@ -19,7 +19,7 @@ from evals.models import Model
 from evals.setting import Setting
 from pipeline.errors import CheckpointError, RunError
 from pipeline.plan.plan import MergePlan
-from pipeline.training.loading import in_words, load_tokenizer
+from pipeline.training.loading import load_config, load_tokenizer, load_weights
 from pipeline.untrusted import read_json
 
 _kept: dict[tuple[Any, ...], Any] = {}
@@ -76,31 +76,20 @@ class _Watch:
 
 def _from_directory(model: Model, setting: Setting) -> Any:
     """HFLM over the model's directory."""
-    from transformers import AutoModelForCausalLM
-
-    tokenizer = load_tokenizer(Path(model.path), model.path)
     with spending("load", model.label, model.weights_bytes):
-        return _hflm(model, setting, AutoModelForCausalLM, model.path, tokenizer, {})
+        return _hflm(model, setting, Path(model.path))
 
 
 def _from_merge(model: Model, setting: Setting) -> Any:
     """HFLM over a merge that this worker holds in memory, computed now unless a sibling's was just before."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
-
     from pipeline.checkpoint.companions import write_companions
 
     assert model.merge is not None
     weights = _merged_weights(model)
     with TemporaryDirectory(prefix="mergescale-model-") as folder:
         write_companions(model.merge.companions, Path(folder))
-        config = AutoConfig.from_pretrained(folder)
-        given = {
-            "config": config,
-            "state_dict": weights,
-            "generation_config": _generation_settings(Path(folder)),
-        }
-        architecture = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-        return _hflm(model, setting, architecture, None, load_tokenizer(Path(folder), model.path), given)
+        how = {"weights": weights, "generation_config": _generation_settings(Path(folder))}
+        return _hflm(model, setting, Path(folder), **how)
 
 
 def _generation_settings(folder: Path) -> Any:
@@ -139,45 +128,23 @@ def merged_together(plans: Sequence[MergePlan]) -> list[dict[str, Any]]:
     return merge_in_memory(plans)
 
 
-def _hflm(
-    model: Model, setting: Setting, kind: Any, source: str | None, tokenizer: Any, given: dict[str, Any]
-) -> Any:
+def _hflm(model: Model, setting: Setting, folder: Path, **how: Any) -> Any:
     """lm-eval's Hugging Face model. Several devices a replica: its layers are spread over them.
 
-    transformers would fill what is missing or does not fit with random numbers: here that is an error.
+    lm-eval decides by config.json which architecture answers: a decoder, or an encoder with its decoder.
     """
     from lm_eval.models.huggingface import HFLM
-    from safetensors import SafetensorError
 
     if setting.devices > 1:
-        given["device_map"] = "auto"
-    try:
-        loaded, info = kind.from_pretrained(
-            source, dtype=setting.dtype, output_loading_info=True, ignore_mismatched_sizes=True, **given
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise _unloadable(model, in_words(error)) from error
-    shapes = [f"{name} is {_shape(there)}, not {_shape(due)}" for name, there, due in info["mismatched_keys"]]
-    if shapes or info["missing_keys"]:
-        missing = ", ".join(sorted(map(str, info["missing_keys"]))[:4])
-        raise _unloadable(model, ", ".join(sorted(shapes)[:4]) or f"no weights for {missing}")
+        how["device_map"] = "auto"
+    deciding = HFLM.__new__(HFLM)
+    deciding._get_backend(config=load_config(folder, model.path))
+    tokenizer = load_tokenizer(folder, model.path)
+    loaded = load_weights(deciding.AUTO_MODEL_CLASS, folder, model.path, setting.dtype, **how)
     if setting.devices == 1:
         loaded = loaded.to(setting.device)
     size = int(setting.batch_size) if setting.batch_size.isdecimal() else setting.batch_size
-    return HFLM(pretrained=loaded.eval(), tokenizer=tokenizer, batch_size=size)
-
-
-def _shape(sizes: Sequence[int]) -> str:
-    return "x".join(map(str, sizes)) or "one number"
-
-
-def _unloadable(model: Model, found: str) -> CheckpointError:
-    return CheckpointError(
-        "the model cannot be loaded",
-        where=model.path,
-        found=found,
-        hint="check that config.json and the weights belong together",
-    )
+    return HFLM(pretrained=loaded.eval(), backend=deciding.backend, tokenizer=tokenizer, batch_size=size)
 
 
 def ask(lm: Any, kind: str, requests: Sequence[Any], label: str) -> list[Any]:

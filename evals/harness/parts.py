@@ -67,16 +67,29 @@ def generation_settings(settings: Mapping[str, Any], default_tokens: int) -> Map
 
 
 def _token_groups(lm: Any, requests: Sequence[Any]) -> list[list[int]]:
-    """Requests that share one pass of the model (one-token answers to one prompt), longest first."""
+    """Requests that share one pass of the model (one-token answers to one prompt), longest first.
+
+    An encoder with its decoder shares none.
+    """
     groups: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]] = {}
     for position, request in enumerate(requests):
-        prompt, answer = request.args
-        head, tail = lm._encode_pair(prompt, answer) if prompt else ([], lm.tok_encode(answer))
+        head, tail = _encoded(lm, *request.args)
         whole = (*head, *tail)
-        groups.setdefault(whole[:-1], []).append((position, whole))
+        shared = whole[:-1] if lm.backend == "causal" else (position,)
+        groups.setdefault(shared, []).append((position, whole))
     # A group runs as its first request: all of its members have the same length.
     order = sorted(groups.values(), key=lambda group: (-len(group[0][1]), group[0][1]))
     return [[position for position, _ in group] for group in order]
+
+
+def _encoded(lm: Any, prompt: str, answer: str) -> tuple[list[int], list[int]]:
+    """The tokens of a prompt and its answer as lm-eval's `loglikelihood` has them."""
+    if prompt:
+        head, tail = lm._encode_pair(prompt, answer)
+        return head, tail
+    tail = lm.tok_encode(answer, add_special_tokens=False)
+    first = lm.prefix_token_id
+    return ([first], tail) if tail[:1] != [first] else (tail[:1], tail[1:])
 
 
 def _prompt_groups(lm: Any, requests: Sequence[Any]) -> list[list[list[int]]]:

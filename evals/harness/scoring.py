@@ -189,9 +189,12 @@ def _too_long(lm: Any, request: tuple[Any, ...]) -> bool:
     if len(request) < 2 or isinstance(lm, Guesser):
         return False
     prompt, rest = request[:2]
-    text, room = (prompt + rest, lm.max_length + 1) if isinstance(rest, str) else (prompt, lm.max_length)
-    if isinstance(rest, Mapping):
-        room -= generation_settings(rest, lm.max_gen_toks)["max_gen_toks"]
+    text, room = prompt, lm.max_length
+    if lm.backend == "causal":  # the answer shares the room; an encoder leaves it to the decoder
+        if isinstance(rest, str):
+            text, room = prompt + rest, lm.max_length + 1
+        else:
+            room -= generation_settings(rest, lm.max_gen_toks)["max_gen_toks"]
     return len(text.encode()) + 2 > room and bool(len(lm.tok_encode(text)) > room)
 
 

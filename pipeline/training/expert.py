@@ -27,7 +27,7 @@ from pipeline.training.identity import (
     model_digest,
     recipe_for,
 )
-from pipeline.training.loading import load_tokenizer
+from pipeline.training.loading import check_trainable, load_tokenizer, load_weights
 from pipeline.training.saving import publish, save_weights, stored_dtype
 from pipeline.training.scoring import hold, resolve_precision, score_files
 from pipeline.training.settings import TrainSettings
@@ -74,6 +74,7 @@ def train_expert(
     rows = [row for path in train for row in read_examples(path, settings.limit)]
     held = {path: read_validation(path) for path in validation}
     digest = model_digest(base)
+    check_trainable(base, str(base))
     tokenizer = load_tokenizer(base, str(base))
     identity = expert_identity(base, digest, train, settings, validation, recipe_for(tokenizer))
     done = finished(out, identity)
@@ -151,7 +152,7 @@ class _Run:
             resume=self._resume,
             elapsed_s=earlier_s,
         )
-        model = AutoModelForCausalLM.from_pretrained(self._base, dtype=torch.float32)
+        model = load_weights(AutoModelForCausalLM, self._base, str(self._base), torch.float32)
         self._progress.write_text(as_lines(self._memory.steps))
         fine_tune(model, encoded, settings, setup, on_step=self._after, on_saved=self._on_saved)
         elapsed_s = earlier_s + time.monotonic() - started

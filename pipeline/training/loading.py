@@ -1,15 +1,21 @@
-"""What transformers reads from a model directory, by one set of rules for training and for evaluation.
+"""What transformers makes of a model directory, by one set of rules for training and for evaluation.
 
-It loads; it never trains, scores or writes.
+transformers fills what a checkpoint lacks, or what does not fit, with random numbers: here that is an error,
+whoever asks. It loads; it never trains, scores or writes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
 
 #: Files of which each is enough for a tokenizer.
 _VOCABULARIES = (
@@ -19,6 +25,15 @@ _VOCABULARIES = (
     "*vocab*",
     "*spiece*",
     "*sentencepiece*",
+)
+
+#: How the architectures end whose head answers something else than the next token.
+_OTHER_HEADS = (
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+    "ForMaskedLM",
 )
 
 
@@ -35,7 +50,7 @@ def load_tokenizer(folder: Path, where: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise CheckpointError(
             "the model has no tokenizer that can be read",
@@ -44,6 +59,131 @@ def load_tokenizer(folder: Path, where: str) -> Any:
             found=in_words(error) if _has_vocabulary(folder) else "no file that holds a tokenizer",
             hint="copy the tokenizer files of its base model into the directory",
         ) from error
+
+
+def load_config(folder: Path, where: str) -> Any:
+    """Load the model's config, defaults filled in. CheckpointError: transformers does not know it."""
+    from transformers import AutoConfig
+
+    with _explained(where):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
+def load_weights(
+    kind: Any,
+    folder: Path,
+    where: str,
+    dtype: torch.dtype | str,
+    *,
+    weights: Mapping[str, Any] | None = None,
+    **how: Any,
+) -> Any:
+    """Load a model with every weight from its checkpoint.
+
+    Args:
+        kind: transformers' auto class that chooses the architecture by config.json.
+        folder: the directory with config.json, and with the weights unless `weights` has them.
+        where: the model as its user knows it, for errors.
+        dtype: the type to load the weights in; "auto" is the stored one.
+        weights: the checkpoint's tensors by name. The model is the one that its files would give.
+        how: further arguments of transformers' `from_pretrained`.
+
+    Raises:
+        CheckpointError: weights that are missing, of another shape, pickled or damaged; a config that
+            transformers does not know or that is of another kind.
+    """
+    how |= {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    with _explained(where):
+        if weights is None:
+            model, info = kind.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, **how)
+        else:
+            architecture, config = _architecture(kind, load_config(folder, where))
+            model, info = architecture.from_pretrained(None, config=config, state_dict=dict(weights), **how)
+    shapes = [f"{name} is {_shape(there)}, not {_shape(due)}" for name, there, due in info["mismatched_keys"]]
+    if shapes or info["missing_keys"]:
+        missing = ", ".join(sorted(map(str, info["missing_keys"]))[:4])
+        raise _unloadable(where, ", ".join(sorted(shapes)[:4]) or f"no weights for {missing}")
+    return model
+
+
+def check_trainable(folder: Path, where: str) -> None:
+    """Check that a model can be trained to answer; reads its config and its weights' headers, no weight.
+
+    Raises:
+        CheckpointError: not a decoder of text, or weights that `load_weights` would refuse.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = load_config(folder, where)
+    other = _other_kind(config)
+    if other:
+        raise CheckpointError(
+            "this model cannot be trained here",
+            where=where,
+            expected="a decoder of text with its output head, as lm-eval scores them",
+            found=f"{other}, model type {config.model_type}",
+            hint="give a causal language model as base",
+        )
+    load_weights(AutoModelForCausalLM, folder, where, "auto", device_map="meta")
+
+
+def _other_kind(config: Any) -> str:
+    """What a model is that is no decoder of text; "" for one that is, as far as its config tells."""
+    from transformers.models.auto import modeling_auto as auto
+
+    seq2seq = auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    if config.is_encoder_decoder or config.model_type in seq2seq:
+        return "an encoder with a decoder"
+    if config.get_text_config(decoder=True) is not config:
+        return "a model of several modalities"
+    masked = config.model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if masked and not getattr(config, "is_decoder", False):
+        return "an encoder, which reads the answer that it is to give"
+    name = (config.architectures or [""])[0]
+    if name.endswith(_OTHER_HEADS):
+        return f"a model with another head ({name})"
+    return ""
+
+
+def _architecture(kind: Any, config: Any) -> tuple[Any, Any]:
+    """The class and its config, as transformers' auto class chooses them for a directory with this config.
+
+    Auto classes take no tensors in memory. Of a checkpoint of several modalities some choose a class of the
+    text part alone, which takes the text part's config.
+    """
+    from transformers.models.auto.auto_factory import _get_model_class
+
+    if type(config) not in kind._model_mapping:
+        raise ValueError(f"{kind.__name__} has no architecture for the model type {config.model_type}")
+    architecture = _get_model_class(config, kind._model_mapping)
+    text = config.sub_configs.get("text_config")
+    alone = text is not None and architecture.config_class == text
+    return architecture, config.get_text_config() if alone else config
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Raise what transformers finds wrong with a model as a CheckpointError."""
+    from safetensors import SafetensorError
+
+    known = (OSError, ValueError, RuntimeError, SafetensorError, LookupError, AttributeError, TypeError)
+    try:
+        yield
+    except known as error:
+        raise _unloadable(where, in_words(error)) from error
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes)) or "one number"
+
+
+def _unloadable(where: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        "the model cannot be loaded",
+        where=where,
+        found=found,
+        hint="check that config.json and the weights belong together",
+    )
 
 
 def _has_vocabulary(folder: Path) -> bool:

@@ -18,7 +18,7 @@ from pipeline.training.curves import CURVE, draw_losses
 from pipeline.training.examples import read_examples, read_validation
 from pipeline.training.expert import train_unit
 from pipeline.training.identity import expert_identity, finished, model_digest, recipe_for
-from pipeline.training.loading import load_tokenizer
+from pipeline.training.loading import check_trainable, load_tokenizer
 from pipeline.training.memory import memory_bytes
 from pipeline.training.steplog import LOG, last_step, progress_file, read_log
 from pipeline.training.watch import failure, placed, run_watched
@@ -47,6 +47,7 @@ def plan_training(config: TrainConfig, device: str | None = None) -> TrainPlan:
     """
     device = device or choose_device("auto")
     base = read_directory(ModelRef(str(config.base)), config.base.resolve())
+    check_trainable(config.base, str(config.base))
     place: dict[str, str] = {}
     needed: dict[str, int] = {}
     units: dict[str, Unit] = {}

@@ -88,9 +88,10 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         self._settings, self._setup, self._on_step = settings, setup, on_step
         self._steps, self._tokens = settings.steps(len(rows)), 0
-        use_cache = model.config.use_cache
+        use_cache = getattr(model.config, "use_cache", None)
         super().__init__(model=model, args=_arguments(settings, setup, self._steps), train_dataset=rows)
-        model.config.use_cache = use_cache  # the Trainer's value would be saved with the expert
+        if use_cache is not None:  # the Trainer's value would be saved with the expert
+            model.config.use_cache = use_cache
         self._started = time.monotonic()
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader[Any]:

@@ -39,14 +39,14 @@ def written_out(task: Task, path: Path) -> Path:
     return path
 
 
-def by_lm_eval(model: Path, task: Task, folder: Path) -> dict[str, Any]:
+def by_lm_eval(model: Path, task: Task, folder: Path, **how: Any) -> dict[str, Any]:
     """What lm-eval's command line computes, without its table of thirteen thousand bundled tasks."""
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
     answer = simple_evaluate(
         model="hf",
-        model_args={"pretrained": str(model)},
+        model_args={"pretrained": str(model), **how},
         tasks=[str(written_out(task, folder / f"{task.name}.yaml"))],
         task_manager=TaskManager(include_defaults=False),
         num_fewshot=task.shots or None,

@@ -15,6 +15,7 @@ from evals.content import Digests
 from evals.fanout import evaluate
 from evals.harness import backend, score_part
 from evals.harness.backend import load_lm
+from evals.harness.parts import joined
 from evals.merges import describe_merges, is_config, together
 from evals.models import describe_model
 from evals.request import make_request
@@ -22,6 +23,8 @@ from evals.setting import Setting
 from evals.suites import Suite
 from pipeline.errors import InputError
 from pipeline.work.holding import merge_in_memory
+from tests.evals.test_harness import by_lm_eval
+from tests.helpers.architectures import write_architecture
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.merging import merge, write_config
 from tests.helpers.models import read_tensors, write_model
@@ -52,6 +55,43 @@ def test_a_merge_in_memory_scores_as_the_written_one(
         assert (held.task, held.value, held.items) == (written.task, written.value, written.items)
         assert held.method == written.method == setting.split("-")[0]
     assert len({one.value for one in found.records}) > 2
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "qwen3.5", "t5", "bart"])
+def test_any_architecture_scores_in_memory_as_written(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Checkpoints of several modalities and encoders with decoders: the config's scores are the written
+    merge's, and lm-eval's own, bit for bit.
+    """
+    base = write_architecture(tmp_path / "base", kind)
+    experts = [write_architecture(tmp_path / f"e{n}", kind, seed=n, near=base) for n in (1, 2)]
+    config = write_config(tmp_path / "merge.json", "task_arithmetic", base, experts)
+    merge(config, tmp_path / "written")
+    request = make_request([config, tmp_path / "written"], [suite.file])
+    found = evaluate(request.pairs, InlineExecutor, tmp_path / "out", Setting(dtype="float32"))
+    assert not found.failures
+    half = len(found.records) // 2
+    for held, written in zip(found.records[:half], found.records[half:], strict=True):
+        assert (held.task, held.value, held.items) == (written.task, written.value, written.items)
+    assert len({one.value for one in found.records}) > 2
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    for task, record in zip(request.suites[0].tasks, found.records, strict=False):
+        theirs = by_lm_eval(tmp_path / "written", task, tmp_path, dtype="float32")
+        assert record.value == theirs[f"{task.metric},{task.filter}"]
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_an_encoder_with_its_decoder_answers_in_parts_as_whole(
+    suite: Suite, tmp_path: Path, kind: str
+) -> None:
+    """However many workers share a task, an encoder-decoder's answers are those of one worker."""
+    model = describe_model(write_architecture(tmp_path / "model", kind), Digests())
+    for task in suite.tasks:
+        setting = Setting(batch_size="5", dtype="float32")
+        whole = score_part(model, task, setting, 0, 1)
+        parts = [score_part(model, task, setting, part, 3) for part in range(3)]
+        assert joined([part.answers for part in parts]) == whole.answers
 
 
 def test_a_moved_merge_keeps_its_digest(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

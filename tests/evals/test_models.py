@@ -143,3 +143,13 @@ def test_what_is_no_model_is_refused(tmp_path: Path, missing: str) -> None:
         with pytest.raises(CheckpointError) as caught:
             describe_model(path, Digests())
         assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "pytorch_model-00001-of-00002.bin"])
+def test_pickled_weights_are_refused_as_a_merge_refuses_them(tmp_path: Path, name: str) -> None:
+    """A model whose weights are pickles is not opened: the error says what to write instead."""
+    model = write_model(tmp_path / "model", tokenizer=True)
+    (model / "model.safetensors").rename(model / name)
+    with pytest.raises(CheckpointError, match="PyTorch pickles") as caught:
+        describe_model(model, Digests())
+    assert caught.value.found == name and "save_pretrained" in caught.value.hint

@@ -1,0 +1,70 @@
+"""Bases as transformers loads them: whole, or refused in words before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from pipeline.errors import CheckpointError
+from pipeline.training.config import load_train_config
+from pipeline.training.expert import train_expert
+from pipeline.training.loading import check_trainable
+from pipeline.training.run import plan_training
+from pipeline.training.settings import TrainSettings
+from tests.helpers.architectures import KINDS, write_architecture
+from tests.helpers.models import write_model
+from tests.helpers.training import write_config, write_home
+
+WORDS = {
+    "t5": "an encoder with a decoder",
+    "bart": "an encoder with a decoder",
+    "bert": "reads the answer",
+    "bert with its head": "reads the answer",
+    "classifier": "another head",
+    "gemma3": "several modalities",
+    "qwen3.5": "several modalities",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_decoder_of_text_is_no_base(tmp_path: Path, kind: str) -> None:
+    """A model that could be trained only in part, or to read its own answers, is refused in words."""
+    base = write_architecture(tmp_path / "base", kind)
+    with pytest.raises(CheckpointError, match="cannot be trained") as caught:
+        check_trainable(base, "my base")
+    assert caught.value.where == "my base" and WORDS[kind] in caught.value.found
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("missing head", "no weights for lm_head.weight"),
+        ("missing layer", "no weights for model.layers.1.mlp.up_proj.weight"),
+        ("another shape", "model.norm.weight is 3, not 32"),
+    ],
+)
+def test_an_incomplete_base_is_refused_before_any_expert(tmp_path: Path, change: str, found: str) -> None:
+    """Weights that the base lacks or that do not fit are named by the plan and by the trainer itself.
+
+    Nothing is trained from random numbers, and nothing is written.
+    """
+    home = write_home(tmp_path)
+    weights = load_file(home / "base/model.safetensors")
+    if change == "another shape":
+        weights["model.norm.weight"] = weights["model.norm.weight"][:3].clone()
+    else:
+        del weights["lm_head.weight" if change == "missing head" else "model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, home / "base/model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="cannot be loaded") as planned:
+        plan_training(load_train_config(write_config(home)))
+    with pytest.raises(CheckpointError, match="cannot be loaded") as trained:
+        train_expert(home / "base", [home / "train.jsonl"], home / "out", TrainSettings(max_steps=1))
+    assert planned.value.found == trained.value.found == found
+    assert not (home / "out").exists() and not (home / "experts").exists()
+
+
+def test_a_tied_base_needs_no_head_of_its_own(tmp_path: Path) -> None:
+    """A tied output head is not stored, and not missing."""
+    check_trainable(write_model(tmp_path, tied=True, tokenizer=True), "base")
