@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cluster.contract import Executor
-from pipeline.checkpoint.companions import Companion, model_card, plan_companions, write_companions
+from pipeline.checkpoint.companions import Companion, model_card, write_companions
 from pipeline.checkpoint.files import atomic_write
 from pipeline.checkpoint.layout import INDEX_NAME, index_json
 from pipeline.checkpoint.manifest import (
@@ -81,16 +81,7 @@ def note_discarded(
 
 def companions_of(plan: MergePlan) -> tuple[Companion, ...]:
     """Config, tokenizer and the like as the merged model has them."""
-    return plan_companions(plan.companion, out_dtype=_out_dtype(plan))
-
-
-def _out_dtype(plan: MergePlan) -> str | None:
-    """The type most of the output's floats have, as config.json names it."""
-    weight: dict[str, int] = {}
-    for tensor in plan.tensors:
-        if tensor.action == "merge":
-            weight[tensor.spec.dtype.name] = weight.get(tensor.spec.dtype.name, 0) + tensor.spec.size_bytes
-    return max(weight, key=lambda name: weight[name]) if weight else None
+    return plan.companions
 
 
 def _facts(plan: MergePlan, staging: Staging, executor: Executor, elapsed_s: float) -> dict[str, Any]:

@@ -1,26 +1,28 @@
 """What lies beside the weights: config, tokenizer, generation config, chat templates, code, model card.
 
-One model gives them all (the base, else the first input). Planning reads names and small JSON files only;
-writing copies bytes. Never copies weights, optimizer states or another model's card.
+One model gives them all (the base, else the first input): every small file but what `beside.py` refuses.
+Planning opens and digests each; writing copies bytes. Never copies optimizer states or another model's card.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoint.choose import CONFIG_NAME, COPIED, matches
+from pipeline.checkpoint.beside import MODULES_NAME, folders_of, goes_along, is_module_weights, is_needed
+from pipeline.checkpoint.choose import CONFIG_NAME
+from pipeline.checkpoint.copying import copy_checked, look_at
 from pipeline.checkpoint.files import atomic_write, read_json_object
-from pipeline.checkpoint.index import CheckpointIndex
+from pipeline.checkpoint.index import CheckpointIndex, list_names
 from pipeline.checkpoint.synthetic import is_synthetic
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, shown
+from pipeline.untrusted import SMALL_BYTES, read_json
 
-TEMPLATES_DIRECTORY = "additional_chat_templates"
 _DTYPE_KEYS = ("dtype", "torch_dtype")
 _BARE = re.compile(r"(\./|[A-Za-z_/])[\w./@-]*")
 #: Bare words that YAML 1.1 reads as something else than text.
@@ -29,28 +31,60 @@ _WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 
 @dataclass(frozen=True)
 class Companion:
-    """One file of the output: its path there, and the file it is copied from or else its content."""
+    """One file of the output: its path there, and the file it is copied from or else its content.
+
+    `size_bytes` and `digest` (xxh3_128) are those of a source when it was looked at.
+    """
 
     name: str
     source: str | None = None
     content: bytes = b""
+    size_bytes: int = 0
+    digest: str = ""
 
 
 def plan_companions(model: CheckpointIndex, *, out_dtype: str | None) -> tuple[Companion, ...]:
-    """The companions a model has to give, by name. Reads names and small JSON files only.
+    """The companions a model has to give, by name. Opens and reads every one of them, so that none can fail
+    later but by a change.
 
     out_dtype: torch's name of the type the output's weights are stored in, which config.json is to state;
-    None leaves the config as it is.
+    None leaves the config as it is. Raises CheckpointError for a file that should go along and cannot.
     """
     directory = Path(model.directory)
-    names = [name for name in _names(directory) if matches(name, COPIED)]
-    if any(_has_own_code(table) for table in (model.config, *_tables(directory, names))):
-        names += [name for name in _names(directory) if name.endswith(".py")]
-    companions = [Companion(name, source=str(directory / name)) for name in names]
+    names, _ = _listed(directory)
+    companions = []
+    for name in names:
+        size_bytes, digest = look_at(directory, name)
+        companions.append(Companion(name, str(directory / name), b"", size_bytes, digest))
+    if any(_has_own_code(table) for table in (model.config, *_tables(directory, names))) or _module_code(
+        directory
+    ):
+        for name in sorted(each for each in _files(directory) if each.endswith(".py")):
+            size_bytes, digest = look_at(directory, name)
+            companions.append(Companion(name, str(directory / name), b"", size_bytes, digest))
     if model.config:
-        content = json.dumps(with_dtype(model.config, out_dtype), indent=2, ensure_ascii=False) + "\n"
-        companions.append(Companion(CONFIG_NAME, content=content.encode()))
+        if not is_synthetic(model.directory):
+            look_at(directory, CONFIG_NAME)
+        companions.append(Companion(CONFIG_NAME, content=_config_text(model, out_dtype)))
     return tuple(sorted(companions, key=lambda companion: companion.name))
+
+
+def companion_notes(model: CheckpointIndex) -> tuple[str, ...]:
+    """What to say of files beside the weights that do not go along, or go along unmerged."""
+    directory = Path(model.directory)
+    names, too_large = _listed(directory)
+    folders = _folders(directory)
+    notes = [f"{shown(name)} is not copied: it has more than {SMALL_BYTES:,} bytes" for name in too_large]
+    notes += [
+        f'{shown(name)} is not merged: the merged model gets that of "{shown(model.ref)}"'
+        for name in names
+        if is_module_weights(name, folders)
+    ]
+    for folder in folders:
+        held = _files(directory / folder) if (directory / folder).is_dir() else []
+        if any(name.endswith(".bin") for name in held) and "model.safetensors" not in held:
+            notes.append(f"{shown(folder)}/ holds weights in PyTorch pickles, which are not copied")
+    return tuple(notes)
 
 
 def with_dtype(config: Mapping[str, Any], dtype: str | None) -> dict[str, Any]:
@@ -65,22 +99,17 @@ def with_dtype(config: Mapping[str, Any], dtype: str | None) -> dict[str, Any]:
 
 
 def write_companions(companions: Iterable[Companion], directory: Path) -> None:
-    """Write every companion into `directory`. Raises CheckpointError if a source cannot be read."""
+    """Write every companion into `directory`; those that are there already are left as they are.
+
+    Raises CheckpointError if a source cannot be read or is not what it was when the companions were planned.
+    """
     for companion in companions:
-        content = companion.content
-        if companion.source is not None:
-            try:
-                content = Path(companion.source).read_bytes()
-            except OSError as error:
-                raise CheckpointError(
-                    f"{companion.name} cannot be copied",
-                    where=companion.source,
-                    found=error.strerror or str(error),
-                    hint="check that the file is there and readable",
-                ) from error
         path = directory / companion.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, content)
+        if companion.source is None:
+            atomic_write(path, companion.content)
+        else:
+            copy_checked(Path(companion.source), path, companion.size_bytes, companion.digest)
 
 
 def model_card(
@@ -141,15 +170,56 @@ def _scalar(value: Any) -> str:
     return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
 
 
-def _names(directory: Path) -> list[str]:
-    """Files of the directory and of its chat templates, as relative paths."""
+def _listed(directory: Path) -> tuple[list[str], list[str]]:
+    """Relative paths of what goes along, and of what does not since it is too large."""
     if is_synthetic(str(directory)):
-        return []
-    names = [entry.name for entry in os.scandir(directory) if entry.is_file()]
-    templates = directory / TEMPLATES_DIRECTORY
-    if templates.is_dir():
-        names += [f"{TEMPLATES_DIRECTORY}/{entry.name}" for entry in os.scandir(templates) if entry.is_file()]
-    return sorted(names)
+        return [], []
+    folders = _folders(directory)
+    found = _files(directory)
+    for folder in dict.fromkeys(folders):
+        if (directory / folder).is_dir():
+            found += [f"{folder}/{name}" for name in _files(directory / folder)]
+    names = [name for name in found if goes_along(name, folders) or is_module_weights(name, folders)]
+    too_large = [
+        name for name in names if not is_needed(name) and _size_bytes(directory / name) > SMALL_BYTES
+    ]
+    return sorted(set(names) - set(too_large)), sorted(too_large)
+
+
+def _files(directory: Path) -> list[str]:
+    """Names in a directory of everything but directories: what is no file cannot be dropped in silence."""
+    return [name for name in list_names(directory) if not (directory / name).is_dir()]
+
+
+def _folders(directory: Path) -> tuple[str, ...]:
+    """Folders of the model whose files go along; modules.json names those of an embedding model."""
+    path = directory / MODULES_NAME
+    if is_synthetic(str(directory)) or not path.is_file():
+        return folders_of(None)
+    return folders_of(read_json(path))
+
+
+def _size_bytes(path: Path) -> int:
+    """The size of a regular file; 0 for anything else, which `look_at` refuses."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _config_text(model: CheckpointIndex, out_dtype: str | None) -> bytes:
+    """config.json of the output. Raises CheckpointError for text that no file can hold."""
+    text = json.dumps(with_dtype(model.config, out_dtype), indent=2, ensure_ascii=False) + "\n"
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise CheckpointError(
+            f"{CONFIG_NAME} holds text that is not Unicode",
+            where=str(Path(model.directory, CONFIG_NAME)),
+            found=ascii(error.object[error.start : error.end]),
+            hint="mend the file",
+        ) from error
 
 
 def _tables(directory: Path, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -165,6 +235,18 @@ def _has_own_code(table: Mapping[str, Any]) -> bool:
         return False
     listed = (target if isinstance(target, list) else [target] for target in targets.values())
     return any(isinstance(one, str) and "--" not in one for target in listed for one in target)
+
+
+def _module_code(directory: Path) -> bool:
+    """Whether modules.json names a class whose code lies beside it."""
+    path = directory / MODULES_NAME
+    modules = read_json(path) if path.is_file() else []
+    kinds = (
+        [entry.get("type") for entry in modules if isinstance(entry, dict)]
+        if isinstance(modules, list)
+        else []
+    )
+    return any(isinstance(kind, str) and (directory / f"{kind.split('.')[0]}.py").is_file() for kind in kinds)
 
 
 def _replace_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
 from pipeline.checkpoint.index import (
@@ -40,6 +41,7 @@ from pipeline.checkpoint.remote import (
     describe_remote,
     fetch_missing,
     read_promised,
+    small_files,
 )
 from pipeline.errors import CheckpointError
 from pipeline.untrusted import parse_json
@@ -58,9 +60,8 @@ def read_hub_index(ref: ModelRef, *, local_hint: str = "") -> CheckpointIndex:
     such repository or revision, no access, offline and not in the cache, no network.
     """
     with _explained(ref, local_hint):
-        snapshot = Path(
-            snapshot_download(ref.path, revision=ref.revision, allow_patterns=list(BESIDE_WEIGHTS))
-        )
+        wanted = _small(ref)
+        snapshot = Path(snapshot_download(ref.path, revision=ref.revision, allow_patterns=wanted))
     commit = snapshot.name
     cached = _cached_weights(snapshot)
     if cached == "all" or (cached == "some file" and constants.HF_HUB_OFFLINE):
@@ -71,6 +72,21 @@ def read_hub_index(ref: ModelRef, *, local_hint: str = "") -> CheckpointIndex:
         names = HfApi().list_repo_files(ref.path, revision=commit)
         ranged = partial(_ranged, ref.path, commit)
         return describe_remote(ref, snapshot, names, f"{ref.path}@{commit}", ranged)
+
+
+def _small(ref: ModelRef) -> list[str]:
+    """Patterns of the files that are fetched for planning.
+
+    Where the repository cannot be listed (no network: the cache may hold it), those known beforehand.
+    """
+    if constants.HF_HUB_OFFLINE:
+        return list(BESIDE_WEIGHTS)
+    try:
+        listed = HfApi().list_repo_tree(ref.path, recursive=True, revision=ref.revision)
+        sizes = {entry.path: entry.size for entry in listed if isinstance(entry, RepoFile)}
+    except (OSError, _HTTP_ERROR):
+        return list(BESIDE_WEIGHTS)
+    return [_literal(name) for name in small_files(sizes)]
 
 
 def fetch_weights(index: CheckpointIndex) -> CheckpointIndex:

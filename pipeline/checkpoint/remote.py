@@ -6,10 +6,11 @@ How bytes come is the caller's; this module decides which, and holds what came a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pipeline.checkpoint.beside import fetched_for_planning
 from pipeline.checkpoint.choose import ADAPTER_NAME, CONFIG_NAME, COPIED, choose_weights
 from pipeline.checkpoint.files import free_bytes
 from pipeline.checkpoint.header import Header, header_bytes, parse_header
@@ -26,7 +27,7 @@ from pipeline.errors import CheckpointError
 from pipeline.untrusted import admit_name
 from pipeline.values import ModelRef
 
-#: Small files that are fetched for planning, as shell patterns.
+#: Files that are fetched for planning whose names are known beforehand, as shell patterns.
 BESIDE_WEIGHTS = (*COPIED, CONFIG_NAME, INDEX_NAME, ADAPTER_NAME, "*.py")
 #: The first read of a header: most are shorter, and a second request costs more than the bytes.
 FIRST_READ_BYTES = 512 << 10
@@ -35,6 +36,14 @@ PARALLEL_READS = 8
 _READ_ATTEMPTS = 3
 #: (file name, first byte, end byte) -> exactly these bytes, up to the file's end, and the whole file's size.
 Ranged = Callable[[str, int, int], tuple[bytes | bytearray, int]]
+
+
+def small_files(sizes: Mapping[str, int]) -> list[str]:
+    """Which files of a model elsewhere are fetched for planning: what a merge would copy, and what is read.
+
+    sizes: path in the model -> bytes, of all its files.
+    """
+    return fetched_for_planning(sizes, (CONFIG_NAME, INDEX_NAME, ADAPTER_NAME))
 
 
 def describe_remote(

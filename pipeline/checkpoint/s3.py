@@ -22,16 +22,16 @@ from pyarrow import ArrowException, fs
 
 from cluster.progress import Progress
 from pipeline.checkpoint.cache import cache_dir
-from pipeline.checkpoint.choose import choose_weights, matches
+from pipeline.checkpoint.choose import choose_weights
 from pipeline.checkpoint.files import atomic_write, create_sized, digest_bytes, sync_file, write_from
 from pipeline.checkpoint.index import CheckpointIndex, FileEntry
 from pipeline.checkpoint.remote import (
-    BESIDE_WEIGHTS,
     PARALLEL_READS,
     Ranged,
     describe_remote,
     fetch_missing,
     read_promised,
+    small_files,
 )
 from pipeline.errors import CheckpointError
 from pipeline.untrusted import SMALL_BYTES, admit_name
@@ -57,7 +57,7 @@ def read_s3_index(ref: ModelRef) -> CheckpointIndex:
         choose_weights([name for name in listed if "/" not in name], ref.path)  # nothing is fetched in vain
         directory = cache_dir() / "s3" / _root(ref) / _version(listed)
         directory.mkdir(parents=True, exist_ok=True)
-        for name in filter(_is_small, listed):
+        for name in _small(listed):
             if not (directory / name).is_file():
                 (directory / name).parent.mkdir(parents=True, exist_ok=True)
                 atomic_write(directory / name, bytes(_read(bucket, ref, name, listed[name].size)))
@@ -128,16 +128,18 @@ def _list(bucket: Any, ref: ModelRef) -> dict[str, Any]:
 
 def _version(listed: Mapping[str, Any]) -> str:
     """What the files of a model come to; another where one is replaced."""
+    small = set(_small(listed))
     told = [
         [name, info.size, info.mtime_ns]
         for name, info in listed.items()
-        if _is_small(name) or ("/" not in name and name.endswith(".safetensors"))
+        if name in small or ("/" not in name and name.endswith(".safetensors"))
     ]
     return digest_bytes(json.dumps(told).encode())
 
 
-def _is_small(name: str) -> bool:
-    return matches(name, BESIDE_WEIGHTS)
+def _small(listed: Mapping[str, Any]) -> list[str]:
+    """The files that are fetched for planning."""
+    return small_files({name: info.size for name, info in listed.items()})
 
 
 def _read(bucket: Any, ref: ModelRef, name: str, size_bytes: int) -> bytes | bytearray:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.checkpoint.companions import Companion, companion_notes, plan_companions
 from pipeline.checkpoint.index import CheckpointIndex
 from pipeline.checkpoint.layout import ShardLayout, lay_out, natural_key
 from pipeline.checkpoint.locate import read_index
@@ -22,6 +23,7 @@ from pipeline.methods.contract import Method
 from pipeline.plan.align import Aligned, align, promote
 from pipeline.plan.layers import count_layers, layer_position
 from pipeline.plan.plan import Cost, Limits, MergePlan, Source, TensorPlan
+from pipeline.plan.recordable import check_recordable
 from pipeline.plan.rules import settings_for, unmatched_filters
 from pipeline.plan.units import Draft, cut_work
 from pipeline.values import DTYPES, DTYPES_BY_NAME, DType, ModelRef, TensorSpec
@@ -76,8 +78,10 @@ def _plan_uncut(config: MergeConfig, device: str, limits: Limits, shard_size_byt
     aligned = align(models, companion, random=method.knob("seed") is not None)
     tensors, shards = _place(aligned.rows, config, method, companion, base is not None, shard_size_bytes)
     names = [tensor.spec.name for tensor in tensors]
+    companions = plan_companions(companion, out_dtype=_stored_dtype(tensors))
+    check_recordable(config, (companion, *experts))
     identity = {
-        **_identity(config, method, experts, base, companion, device, shard_size_bytes),
+        **_identity(config, method, experts, base, companion, companions, device, shard_size_bytes),
         "tensors": aligned.decisions(),
     }
     return MergePlan(
@@ -96,10 +100,12 @@ def _plan_uncut(config: MergeConfig, device: str, limits: Limits, shard_size_byt
         notes=(
             *config.notes,
             *_no_config(companion),
+            *companion_notes(companion),
             *unmatched_filters(config, names),
             *aligned.notes,
             *compare_meaning(compared),
         ),
+        companions=companions,
     )
 
 
@@ -206,6 +212,16 @@ def _one_compute(tensors: Sequence[TensorPlan], method: Method) -> tuple[TensorP
     )
 
 
+def _stored_dtype(tensors: Sequence[TensorPlan]) -> str | None:
+    """torch's name of the type that most of the output's floats have, for config.json to state."""
+    size_bytes: dict[str, int] = {}
+    for tensor in tensors:
+        if tensor.action == "merge":
+            name = tensor.spec.dtype.name
+            size_bytes[name] = size_bytes.get(name, 0) + tensor.spec.size_bytes
+    return max(size_bytes, key=lambda name: size_bytes[name]) if size_bytes else None
+
+
 def _no_config(companion: CheckpointIndex) -> tuple[str, ...]:
     """A note where the output will have no config.json, so that most libraries cannot load it."""
     if companion.config:
@@ -219,6 +235,7 @@ def _identity(
     experts: Sequence[CheckpointIndex],
     base: CheckpointIndex | None,
     companion: CheckpointIndex,
+    companions: Sequence[Companion],
     device: str,
     shard_size_bytes: int,
 ) -> dict[str, Any]:
@@ -235,7 +252,7 @@ def _identity(
         "method": method.name,
         "experts": [model(index) for index in experts],
         "base": None if base is None else model(base),
-        "companion": [str(companion.ref), companion.config],
+        "companion": [str(companion.ref), companion.config, [[one.name, one.digest] for one in companions]],
         "device": device,
         "shard_size_bytes": shard_size_bytes,
     }

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from pipeline.checkpoint.companions import Companion
 from pipeline.checkpoint.index import CheckpointIndex
 from pipeline.checkpoint.layout import ShardLayout
 from pipeline.config.merge import MergeConfig
@@ -146,7 +147,8 @@ class Limits:
 @dataclass(frozen=True)
 class MergePlan:
     """All of it. `experts` are the merged models in order, `base` the base's index where it takes part,
-    `companion` the model that gives config and tokenizer. `discard`: merged bytes are digested and dropped.
+    `companion` the model that gives config and tokenizer, `companions` these files. `discard`: merged bytes
+    are digested and dropped.
     """
 
     config: MergeConfig
@@ -162,6 +164,7 @@ class MergePlan:
     units: tuple[UnitPlan, ...]
     cost: Cost
     notes: tuple[str, ...] = field(default=())
+    companions: tuple[Companion, ...] = field(default=())
     discard: bool = False
 
     @property

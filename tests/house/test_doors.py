@@ -29,8 +29,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pipeline.plan": (
         "pipeline.values", "pipeline.errors", "pipeline.untrusted", "pipeline.machine", "pipeline.config",
         "pipeline.methods", "pipeline.meaning",
-        "pipeline.checkpoint.compare", "pipeline.checkpoint.index", "pipeline.checkpoint.locate",
-        "pipeline.checkpoint.layout", "pipeline.checkpoint.recomputed",
+        "pipeline.checkpoint.companions", "pipeline.checkpoint.compare", "pipeline.checkpoint.index",
+        "pipeline.checkpoint.locate", "pipeline.checkpoint.layout", "pipeline.checkpoint.recomputed",
     ),
     "pipeline.meaning": ("pipeline.errors", "pipeline.untrusted", "pipeline.checkpoint"),
     "pipeline.work": (

@@ -142,10 +142,11 @@ def test_a_model_without_a_config_gives_none(model: Path, tmp_path: Path) -> Non
 
 def test_a_source_that_is_gone_is_named(tmp_path: Path) -> None:
     """A companion whose source vanished after planning is an error naming it."""
+    source = tmp_path / "gone" / "tokenizer.json"
     with pytest.raises(CheckpointError) as caught:
-        write_companions([Companion("tokenizer.json", source=str(tmp_path / "gone"))], tmp_path)
-    assert caught.value.what == "tokenizer.json cannot be copied"
-    assert caught.value.where == str(tmp_path / "gone")
+        write_companions([Companion("tokenizer.json", source=str(source))], tmp_path)
+    assert caught.value.what == "tokenizer.json cannot be copied into the merged model"
+    assert caught.value.where == str(source)
 
 
 CONFIG = {
