@@ -3,13 +3,11 @@
 The first line names the plan by its fingerprint; then come one line per driver that opened the file and one
 per receipt. One driver at a time holds it, by flock, which the kernel gives back however the driver ends.
 Every line is on the disk before `append` returns; a line torn by a crash can only be the last one and is
-cut off. It knows nothing of what a receipt says.
+cut off. It is a regular file with one name, never a link. It knows nothing of what a receipt says.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import socket
@@ -21,10 +19,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from cluster.contract import ClusterError
+from cluster.locked_file import HeldError, is_locked, open_locked, open_plain
 
 FORMAT = 1
 Receipt = dict[str, Any]
-LOCK_TRIES, LOCK_PAUSE_S = 5, 0.1  # long enough for somebody who only looks whether the file is held
+MOST_BYTES = 4 << 30  # no ledger is longer: a receipt has a few hundred bytes
+
+
+class DamagedLedger(ClusterError):
+    """A ledger says what no ledger says, before its last line."""
 
 
 @dataclass
@@ -49,19 +52,19 @@ class Ledger:
     def open(cls, path: Path, fingerprint: str | None) -> Ledger:
         """Open or create the ledger of the plan with this fingerprint; a torn last line is cut off.
 
-        With `fingerprint=None` the file is only held, whatever plan it belongs to, and cannot be appended to.
+        With `fingerprint=None` the file is only held, whatever it says, and cannot be appended to.
 
         Raises:
-            ClusterError: another driver holds it, it belongs to another plan, it is damaged before its end,
-            or
-                the file system has no locks.
+            ClusterError: another driver holds it, it is another plan's, the file system has no locks, or
+                it is no regular file. DamagedLedger: it is damaged before its end.
             OSError: the file cannot be made, read or written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
-            _lock(descriptor, path)
-            contents = _parse(_read_all(descriptor), path)
+            descriptor = open_locked(path, os.O_RDWR | os.O_APPEND)
+        except HeldError as held:
+            raise _held(held.descriptor, path) from None
+        try:
+            contents = Contents() if fingerprint is None else _parse(_read_all(descriptor, path), path)
             ledger = cls(path, descriptor, fingerprint, contents)
             if fingerprint is not None:
                 ledger._begin(contents)
@@ -81,6 +84,17 @@ class Ledger:
         line = _line({"unit": unit_id, "receipt": dict(receipt)})
         self._write(line)
         self.done[unit_id] = json.loads(line)["receipt"]
+
+    def clear(self) -> None:
+        """Forget everything: the file is held still, and says nothing."""
+        assert self._descriptor is not None
+        os.ftruncate(self._descriptor, 0)
+        self.done.clear()
+
+    def remove(self) -> None:
+        """Remove the file and give it back. Who waits for it then makes a new one."""
+        self.path.unlink(missing_ok=True)
+        self.close()
 
     def close(self) -> None:
         """Give the file back. Closing twice is fine."""
@@ -129,12 +143,17 @@ class Ledger:
 def read_contents(path: Path) -> Contents:
     """What the ledger at `path` says now, without holding or changing it; nothing when there is no file.
 
-    Raises ClusterError when it is damaged before its end, OSError when it cannot be read.
+    Raises DamagedLedger when it is damaged before its end, ClusterError when it is no regular file, OSError
+    when it cannot be read.
     """
     try:
-        return _parse(path.read_bytes(), path)
+        descriptor = open_plain(path, os.O_RDONLY)
     except FileNotFoundError:
         return Contents()
+    try:
+        return _parse(_read_all(descriptor, path), path)
+    finally:
+        os.close(descriptor)
 
 
 def read_ledger(path: Path) -> dict[str, Receipt]:
@@ -144,42 +163,30 @@ def read_ledger(path: Path) -> dict[str, Receipt]:
 
 def is_held(path: Path) -> bool:
     """Whether a driver holds the ledger at this moment. Raises OSError when the file cannot be opened."""
+    return is_locked(path)
+
+
+def _held(descriptor: int, path: Path) -> ClusterError:
+    """Who holds the ledger, as far as it says so; closes the descriptor."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        holder = _parse(_read_all(descriptor, path), path).holder
+    except DamagedLedger:
+        holder = {}
     finally:
         os.close(descriptor)
-    return False
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    for remaining in reversed(range(LOCK_TRIES)):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if remaining:
-                time.sleep(LOCK_PAUSE_S)
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-            raise ClusterError(
-                f"the file system of {path} has no file locks ({error.strerror})",
-                "mount it with locks (Lustre: -o flock; NFS: lockd), or put the output elsewhere",
-            ) from error
-    holder = _parse(_read_all(descriptor), path).holder
     who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
-    raise ClusterError(
+    return ClusterError(
         f"{who} is working on {path}", "wait for it or end it; then run the same command again"
     )
 
 
-def _read_all(descriptor: int) -> bytes:
+def _read_all(descriptor: int, path: Path) -> bytes:
+    size_bytes = os.fstat(descriptor).st_size
+    if size_bytes > MOST_BYTES:
+        raise DamagedLedger(
+            f"{path} is damaged: {size_bytes:,} bytes are more than a ledger has",
+            "start over in an empty directory",
+        )
     chunks, offset = [], 0
     while chunk := os.pread(descriptor, 1 << 20, offset):
         chunks.append(chunk)
@@ -196,7 +203,7 @@ def _parse(data: bytes, path: Path) -> Contents:
         if entry is None:
             if number == len(lines):
                 break
-            raise ClusterError(
+            raise DamagedLedger(
                 f"{path} is damaged: line {number} of {len(lines)} is not a ledger line",
                 "start over in an empty directory",
             )
@@ -211,22 +218,33 @@ def _parse(data: bytes, path: Path) -> Contents:
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
-    """One line as data; None when it is torn or foreign."""
+    """One line as data; None when it is torn, damaged or foreign."""
     if not line.endswith(b"\n"):
         return None
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(entry, dict):
-        return None
-    known = {"unit", "receipt"} <= entry.keys() or entry.keys() & {"opened", "ledger"}
-    return entry if known else None
+    return entry if isinstance(entry, dict) and _is_known(entry) else None
+
+
+def _is_known(entry: dict[str, Any]) -> bool:
+    """Whether a line says what one of the three kinds of lines says, in the right types."""
+    if "ledger" in entry:
+        return type(entry["ledger"]) is int and isinstance(entry.get("fingerprint"), str)
+    if "opened" in entry:
+        holder = entry["opened"]
+        return (
+            isinstance(holder, dict)
+            and type(holder.get("pid")) is int
+            and isinstance(holder.get("host"), str)
+        )
+    return isinstance(entry.get("unit"), str) and isinstance(entry.get("receipt"), dict)
 
 
 def _take(entry: dict[str, Any], contents: Contents) -> None:
     if "ledger" in entry:
-        contents.fingerprint = str(entry.get("fingerprint", ""))
+        contents.fingerprint = entry["fingerprint"]
     elif "opened" in entry:
         contents.holder = entry["opened"]
     else:

@@ -1,32 +1,34 @@
 """What may lie where a merge is to go: decided before anything is started, written or removed.
 
     OUT                         absent, empty, or an earlier merge of ours
-    OUT.mergescale/             the work directory, see `staging.py`: absent or ours
+    OUT.mergescale/             the work directory, see `work_directory.py`: absent, empty or ours
 
 Nothing that mergescale did not make is ever touched, and an output is never an input.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from pipeline.checkpoint.commit import check_replaceable
 from pipeline.checkpoint.files import free_bytes
 from pipeline.checkpoint.manifest import MANIFEST_NAME, InputFile, Manifest, read_manifest, record_name
 from pipeline.checkpoint.synthetic import is_synthetic
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, shown
 from pipeline.plan.plan import MergePlan
+from pipeline.plan_record import PLAN_NAME, input_records, read_plan_record
+from pipeline.work_directory import (
+    MARKER_NAME,
+    Marker,
+    check_ours,
+    holds_receipts,
+    model_name,
+    model_of,
+    work_directory,
+)
 
-LEDGER_NAME = "receipts.jsonl"
-PLAN_NAME = "plan.json"
-#: All that a work directory of ours can hold; anything else in it makes it somebody else's.
-_WORK_NAMES = (PLAN_NAME, LEDGER_NAME, "partials", "model-*", ".*.tmp", "*.tmp")
-_WORK_SUFFIX = ".mergescale"
 _DISCARD = "discard:"
 _ELSEWHERE = "give another output directory"
 _START_OVER = "give another output directory, or --fresh to start over"
@@ -68,17 +70,8 @@ def merges_in(out: Path) -> list[Path]:
     if record_name(out) is not None or not out.is_dir() or work_directory(absolute(out)).exists():
         return [out]
     finished = {path for path in out.iterdir() if record_name(path) is not None}
-    begun = {
-        path.with_name(path.name.removesuffix(_WORK_SUFFIX))
-        for path in out.glob(f"*{_WORK_SUFFIX}")
-        if (path / PLAN_NAME).exists()
-    }
-    return sorted(finished | begun) or [out]
-
-
-def work_directory(out: Path) -> Path:
-    """Where a merge into `out` keeps its unfinished work."""
-    return out.with_name(out.name + _WORK_SUFFIX)
+    roots = [path for path in out.iterdir() if model_of(path) is not None and (path / PLAN_NAME).exists()]
+    return sorted(finished | {place for root in roots if (place := model_of(root)) is not None}) or [out]
 
 
 def check_outputs(plans: Sequence[MergePlan], outs: Sequence[Path], fresh: bool) -> list[Manifest | None]:
@@ -110,12 +103,12 @@ def check_output(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
 def _check_output(plan: MergePlan, out: Path, fresh: bool) -> Manifest | None:
     """`check_output` of an output that is known to overlap no input."""
     _below_a_directory(out)
-    check_work_directory(out)
+    held = check_ours(work_directory(out))
     if not fresh and record_name(out) is not None and not out.is_symlink():
         return _same_merge(plan, out)
     check_replaceable(out, replace=fresh)
     if not fresh:
-        _same_plan(plan, work_directory(out))
+        _same_plan(plan, work_directory(out), held.marker)
     if not plan.discard:
         _enough_room([(plan, out)])
     return None
@@ -155,50 +148,6 @@ def _check_apart(out: str | Path, read: _Read) -> None:
             found=f"the input {overlapping}",
             hint=_ELSEWHERE,
         )
-
-
-def check_work_directory(out: Path) -> None:
-    """Raise OutputError unless the work directory of `out` is absent or ours."""
-    root = work_directory(out)
-    if not os.path.lexists(root):
-        return
-    names = sorted(os.listdir(root)) if root.is_dir() and not root.is_symlink() else None
-    if names is None or not all(any(fnmatch(name, known) for known in _WORK_NAMES) for name in names):
-        raise OutputError(
-            "the merge would keep its unfinished work in something that mergescale did not make",
-            where=str(root),
-            expected="nothing, or the work directory of an interrupted merge",
-            found="no directory" if names is None else ", ".join(names[:5]),
-            hint=_ELSEWHERE,
-        )
-
-
-def read_plan_file(root: Path) -> dict[str, Any] | None:
-    """What the work directory's plan file says; None without one. Raises OutputError when it is damaged."""
-    path = root / PLAN_NAME
-    if not path.is_file():
-        return None
-    try:
-        held = json.loads(path.read_bytes())
-    except ValueError:
-        held = None
-    if not isinstance(held, dict) or not {"fingerprint", "method", "input_files"} <= held.keys():
-        raise OutputError("the plan of an interrupted merge is damaged", where=str(path), hint=_START_OVER)
-    return held
-
-
-def input_records(plan: MergePlan) -> list[InputFile]:
-    """Path, size, header digest and time of change of every input file, in the plan's order."""
-    return [
-        {
-            "path": file.path,
-            "size_bytes": file.size_bytes,
-            "header_digest": file.header_digest,
-            "mtime_ns": file.mtime_ns,
-        }
-        for index in plan.indexes
-        for file in index.files
-    ]
 
 
 def _apart_from_inputs(plans: Sequence[MergePlan], outs: Sequence[Path]) -> None:
@@ -244,20 +193,34 @@ def _same_merge(plan: MergePlan, out: Path) -> Manifest:
     return manifest
 
 
-def _same_plan(plan: MergePlan, root: Path) -> None:
+def _same_plan(plan: MergePlan, root: Path, marker: Marker | None) -> None:
     """Another plan's interrupted run, or this plan's on other files, is not continued."""
-    held = read_plan_file(root)
-    if held is None:
+    if marker is None:
         return
-    if held["fingerprint"] != plan.fingerprint:
+    held = read_plan_record(root)
+    if marker.fingerprint != plan.fingerprint:
         raise OutputError(
             "an interrupted merge of another plan is waiting here",
             where=str(root),
             expected=f"plan {plan.fingerprint[:12]} ({plan.config.merge_method})",
-            found=f"plan {held['fingerprint'][:12]} ({held['method']})",
+            found=f"plan {marker.fingerprint[:12]}" + ("" if held is None else f" ({shown(held.method)})"),
             hint=_START_OVER,
         )
-    _same_inputs(plan, held["input_files"], root)
+    if not marker.id:
+        raise OutputError(
+            "an interrupted merge of an older version is waiting here",
+            where=str(root),
+            expected=f"a work directory with its {MARKER_NAME}",
+            hint="finish it with the version that began it, or --fresh to start over",
+        )
+    if held is not None:
+        _same_inputs(plan, held.input_files, root)
+    elif holds_receipts(root):
+        raise OutputError(
+            "the plan of an interrupted merge is missing, so its inputs are not known",
+            where=str(root / PLAN_NAME),
+            hint=_START_OVER,
+        )
 
 
 def _same_inputs(plan: MergePlan, held: Sequence[InputFile], where: Path) -> None:
@@ -284,7 +247,8 @@ def _enough_room(merges: Sequence[tuple[MergePlan, Path]]) -> None:
     parent = next(path for path in merges[0][1].parents if path.exists())
     needed = 0
     for plan, out in merges:
-        held = sum(path.stat().st_size for path in work_directory(out).glob("model-*/*.safetensors"))
+        model = work_directory(out) / model_name(plan.fingerprint)
+        held = sum(path.lstat().st_size for path in model.glob("*.safetensors"))
         needed += sum(shard.size_bytes for shard in plan.shards) - held
     free = free_bytes(parent)
     if needed > free:

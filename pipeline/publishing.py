@@ -14,6 +14,7 @@ from pipeline.checkpoint.files import atomic_write
 from pipeline.checkpoint.layout import INDEX_NAME, index_json
 from pipeline.checkpoint.manifest import (
     DISCARDED_NAME,
+    MANIFEST_NAME,
     Manifest,
     OutputFile,
     make_manifest,
@@ -26,6 +27,7 @@ from pipeline.methods import load_method
 from pipeline.plan.plan import UNIT_ID_LENGTH, MergePlan
 from pipeline.staging import Staging
 
+CARD_NAME = "README.md"
 _LIBRARIES = ("mergescale", "torch", "numpy", "safetensors", "ray")
 
 
@@ -51,7 +53,7 @@ def furnish(
         version=version("mergescale"),
         hub_models=[index.ref.path for index in plan.indexes if index.commit and not index.ref.is_in_bucket],
     )
-    atomic_write(directory / "README.md", card.encode())
+    atomic_write(directory / CARD_NAME, card.encode())
     manifest = make_manifest(
         directory, weight_digests=dict(digests), **_facts(plan, staging, executor, elapsed_s)
     )
@@ -77,6 +79,16 @@ def note_discarded(
     )
     write_manifest(staging.model, manifest, DISCARDED_NAME)
     return manifest
+
+
+def planned_names(plan: MergePlan) -> tuple[str, ...]:
+    """Every file of the finished model as a relative name, the manifest too; nothing else is published."""
+    if plan.discard:
+        return (DISCARDED_NAME,)
+    index = (INDEX_NAME,) if len(plan.shards) > 1 else ()
+    companions = (companion.name for companion in companions_of(plan))
+    weights = (shard.name for shard in plan.shards)
+    return tuple(sorted({*weights, *index, *companions, CARD_NAME, MANIFEST_NAME}))
 
 
 def companions_of(plan: MergePlan) -> tuple[Companion, ...]:

@@ -24,7 +24,7 @@ from pipeline.output import absolute, check_outputs
 from pipeline.plan.cost import INTERPRETER_BYTES, raw_bytes
 from pipeline.plan.plan import MergePlan, UnitPlan
 from pipeline.plan.together import read_bytes, share_units
-from pipeline.staging import Staging, clear_leftovers, explain
+from pipeline.staging import clear_leftovers, explain
 from pipeline.underway import Underway
 from pipeline.work.entry import run_unit
 from pipeline.work.orders import MergeOrder, UnitOrder
@@ -68,13 +68,13 @@ def run_merges(
             if found[number] is not None:
                 clear_leftovers(out)
                 continue
-            staging = _open(with_local_weights(plan), out, fresh)
-            opened.callback(staging.ledger.close)
-            if staging.done is None:
-                merges[number] = Underway(staging.plan, staging)
+            begun = _begin(with_local_weights(plan), out, fresh)
+            opened.callback(begun.staging.ledger.close)
+            if begun.staging.done is None:
+                merges[number] = begun
             else:
-                found[number] = staging.done
-                staging.discard()
+                found[number] = begun.staging.done
+                begun.staging.discard()
         for number, manifest in _carry_out(merges, executor, began, show_progress, fresh):
             found[number] = manifest
     return [manifest for manifest in found if manifest is not None]
@@ -97,10 +97,10 @@ def _carry_out(
         raise explain(error, str(next(iter(merges.values())).staging.root)) from error
 
 
-def _open(plan: MergePlan, out: Path, fresh: bool) -> Staging:
-    """The merge's work directory, locked and prepared."""
+def _begin(plan: MergePlan, out: Path, fresh: bool) -> Underway:
+    """The merge with its work directory, locked and prepared."""
     try:
-        return Staging(plan, out, fresh)
+        return Underway.begin(plan, out, fresh)
     except OSError as error:
         raise explain(error, str(out)) from error
 

@@ -8,7 +8,9 @@ from typing import Any
 from cluster.ledger import is_held, read_ledger
 from pipeline.checkpoint.manifest import MANIFEST_NAME, read_manifest, record_name
 from pipeline.errors import InputError
-from pipeline.output import LEDGER_NAME, absolute, read_plan_file, work_directory
+from pipeline.output import absolute
+from pipeline.plan_record import read_plan_record
+from pipeline.work_directory import LEDGER_NAME, work_directory
 
 
 def merge_status(out: Path) -> dict[str, Any]:
@@ -18,26 +20,22 @@ def merge_status(out: Path) -> dict[str, Any]:
     Raises InputError when something that is not ours lies there.
     """
     work = work_directory(absolute(out))
-    plan = read_plan_file(work)
+    plan = read_plan_record(work)
     name = record_name(out)
     manifest = read_manifest(out, name) if name is not None else None
-    if plan is not None and (manifest is None or manifest.fingerprint != plan["fingerprint"]):
+    if plan is not None and (manifest is None or manifest.fingerprint != plan.fingerprint):
         receipts = read_ledger(work / LEDGER_NAME)
-        merged = [
-            receipts[unit_id]
-            for unit_id in plan.get("unit_ids", receipts)
-            if "digests" in receipts.get(unit_id, ())
-        ]
+        merged = [receipts[unit_id] for unit_id in plan.unit_ids if "digests" in receipts.get(unit_id, ())]
         return {
             "state": "running" if is_held(work / LEDGER_NAME) else "interrupted",
             "out": str(out),
             "work_directory": str(work),
-            "method": plan["method"],
-            "fingerprint": plan["fingerprint"],
+            "method": plan.method,
+            "fingerprint": plan.fingerprint,
             "units_done": len(merged),
-            "units": plan["units"],
+            "units": plan.units,
             "written_bytes": sum(receipt["write_bytes"] for receipt in merged),
-            "write_bytes": plan["write_bytes"],
+            "write_bytes": plan.write_bytes,
         }
     if manifest is not None:
         return {

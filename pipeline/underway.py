@@ -15,7 +15,7 @@ from pipeline.checkpoint.files import digest_bytes
 from pipeline.checkpoint.manifest import Manifest
 from pipeline.measuring import Measuring, Settled, merge_order
 from pipeline.plan.plan import MergePlan, UnitPlan
-from pipeline.publishing import furnish, note_discarded
+from pipeline.publishing import furnish, note_discarded, planned_names
 from pipeline.staging import Staging
 from pipeline.work.orders import MergeOrder
 from pipeline.work.seal import intact, seal
@@ -27,6 +27,11 @@ class Underway:
     def __init__(self, plan: MergePlan, staging: Staging) -> None:
         self.plan, self.staging = plan, staging
         self.measuring = Measuring(plan, staging)
+
+    @classmethod
+    def begin(cls, plan: MergePlan, out: Path, fresh: bool) -> Underway:
+        """Open, prepare and hold the work directory of a merge into `out`; see `Staging`."""
+        return cls(plan, Staging(plan, out, fresh, planned_names(plan)))
 
     def order(self, unit: UnitPlan) -> MergeOrder:
         """The merge's part in a unit, with what the rounds found out about its group."""
@@ -82,8 +87,10 @@ class Underway:
             digests = {name: digest_bytes(repr(found).encode()) for name, found in pieces.items()}
             manifest = note_discarded(self.plan, self.staging, digests, executor, elapsed_s)
         else:
+            self.staging.prove(complete=False)  # before anything is written beside the weights
             manifest = furnish(self.plan, self.staging, sealed, executor, elapsed_s)
-        publish(self.staging.model, self.staging.out, replace=replace)
+        self.staging.prove(complete=True)
+        publish(self.staging.model, self.staging.out, self.staging.replaced, replace=replace)
         self.staging.discard()
         return manifest
 

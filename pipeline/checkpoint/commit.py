@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,38 +28,39 @@ from pipeline.values import ModelRef
 _MOST_LISTED = 20
 
 
-def publish(staging: Path, final: Path, *, replace: bool = False) -> None:
+def publish(staging: Path, final: Path, aside: Path, *, replace: bool = False) -> None:
     """Make the complete model in `staging` appear as `final`, durably, in one rename; `staging` is gone then.
 
-    Both must be on one file system. `final` may be absent or an empty directory; with `replace` it may be an
-    earlier model of ours, which is set aside as `.NAME.replaced` and removed once the new one is in place.
-    A crash in between leaves both whole; the same call finishes. Raises OutputError for anything else there.
+    All are on one file system. `final` may be absent or an empty directory; with `replace` it may be an
+    earlier model of ours, which lies at `aside` until the new one is in place and is removed then. A crash in
+    between leaves both whole; the same call finishes. Raises OutputError for anything else there.
     """
     staging, final = Path(os.path.abspath(staging)), Path(os.path.abspath(final))
     if record_name(staging) is None:
         raise ValueError(f"{staging} has no manifest: it is not complete")
     check_replaceable(final, replace=replace)
-    _remove_leftovers(staging)
     _sync_tree(staging)
-    aside = final.with_name(f".{final.name}.replaced")
-    if final.exists() and any(final.iterdir()):
-        if aside.exists():
-            shutil.rmtree(aside)
+    moved = final.exists() and any(final.iterdir())
+    if moved:
         os.rename(final, aside)
     try:
         os.rename(staging, final)
     except OSError:
-        if aside.exists() and not final.exists():
+        if moved and not final.exists():
             os.rename(aside, final)
         raise
     sync_directory(staging.parent)
     sync_directory(final.parent)
-    if aside.exists():
-        shutil.rmtree(aside)
+    if os.path.lexists(aside):
+        remove_model(aside)
 
 
 def check_replaceable(final: Path, *, replace: bool) -> None:
-    """Raise OutputError unless `publish` may put a model at `final`."""
+    """Raise OutputError unless `publish` may put a model at `final`.
+
+    With `replace` an earlier model of ours may lie there, and nothing but what its manifest lists: what
+    somebody put beside it, or changed, would be lost.
+    """
     if not os.path.lexists(final):
         return
     hint = "give another output directory"
@@ -68,21 +70,92 @@ def check_replaceable(final: Path, *, replace: bool) -> None:
     names = sorted(os.listdir(final))
     if not names:
         return
-    found = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     if not replace:
         ours = record_name(final) is not None
         raise OutputError(
             "the output directory holds a model already" if ours else "the output directory is not empty",
             where=str(final),
             expected="no directory or an empty one",
-            found=found,
+            found=_some(names),
             hint="give another output directory" + (", or --fresh to replace the model" if ours else ""),
         )
     try:
-        read_manifest(final, record_name(final) or MANIFEST_NAME)
+        others = not_ours(final)
     except CheckpointError as error:
         what = "the output directory holds something that mergescale did not make, so it is not replaced"
-        raise OutputError(what, where=str(final), expected=MANIFEST_NAME, found=found, hint=hint) from error
+        raise OutputError(
+            what, where=str(final), expected=MANIFEST_NAME, found=_some(names), hint=hint
+        ) from error
+    if others:
+        raise OutputError(
+            "the output directory holds files that the merge there did not make, so it is not replaced",
+            where=str(final),
+            expected="what its manifest lists and nothing else",
+            found=_some(others),
+            hint="move them elsewhere and run the same command again, or give another output directory",
+        )
+
+
+def listed_names(directory: Path) -> list[str]:
+    """The record of the merge in a directory, last, and every file that it lists, as relative names.
+
+    Raises CheckpointError if there is no readable record.
+    """
+    record = record_name(directory) or MANIFEST_NAME
+    return [*(file.name for file in read_manifest(directory, record).outputs), record]
+
+
+def not_ours(directory: Path) -> list[str]:
+    """Everything in the directory of a merge that its record does not list, and files beside the weights that
+    were changed since. Weights that differ are damaged: whoever writes weights of his own writes more.
+    """
+    record = record_name(directory) or MANIFEST_NAME
+    outputs = {file.name: file for file in read_manifest(directory, record).outputs}
+    listed = {*outputs, record}
+    within = {above.as_posix() for name in outputs for above in Path(name).parents}
+    found = []
+    for root, directories, names in os.walk(directory):
+        for name in (*directories, *names):
+            path = Path(root, name)
+            relative = path.relative_to(directory).as_posix()
+            if name in directories and not path.is_symlink():
+                found += [] if relative in within else [f"{relative}/"]
+            elif relative not in listed:
+                found.append(relative)
+            elif relative != record and _is_changed(path, outputs[relative]):
+                found.append(f"{relative} (changed since)")
+        directories[:] = [
+            name for name in directories if Path(root, name).relative_to(directory).as_posix() in within
+        ]
+    return sorted(found)
+
+
+def _is_changed(path: Path, file: OutputFile) -> bool:
+    """Whether a file beside the weights is no more the one that was published."""
+    if file.name.endswith(".safetensors"):
+        return False
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size != file.size_bytes:
+        return True
+    try:
+        return digest_file(path) != file.digest
+    except OSError:
+        return True
+
+
+def remove_model(directory: Path) -> None:
+    """Remove what the record of a merge lists, the record last, and the directories that are empty then."""
+    names = listed_names(directory)
+    for name in names:
+        (directory / name).unlink(missing_ok=True)
+    above = {parent for name in names for parent in (directory / name).relative_to(directory).parents}
+    for parent in sorted(above, key=lambda path: -len(path.parts)):
+        with suppress(OSError):  # it holds something that is not ours: it stays
+            (directory / parent).rmdir()
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 @dataclass(frozen=True)
@@ -153,12 +226,6 @@ def _check_file(directory: Path, file: OutputFile, progress: Callable[[int], Non
     except OSError as error:
         return Problem(file.name, f"cannot be read: {error.strerror or error}")
     return None if digest == file.digest else Problem(file.name, "has other bytes", file.digest, digest)
-
-
-def _remove_leftovers(staging: Path) -> None:
-    """Take away what a killed `atomic_write` may have left."""
-    for path in staging.rglob(".*.tmp"):
-        path.unlink()
 
 
 def _sync_tree(directory: Path) -> None:

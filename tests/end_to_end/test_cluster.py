@@ -15,7 +15,8 @@ import pytest
 
 from pipeline import run_merge
 from pipeline.plan.build import DEFAULT_SHARD_BYTES
-from pipeline.staging import Staging, work_directory
+from pipeline.staging import Staging
+from pipeline.work_directory import work_directory
 from tests.helpers.cluster import SimulatedCluster
 from tests.helpers.killer import run_unit_slowly
 from tests.helpers.merging import merge, plan, small_tiles, weight_bytes, write_config

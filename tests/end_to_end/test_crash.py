@@ -17,8 +17,8 @@ from cluster.contract import ClusterError
 from cluster.ledger import Ledger, read_ledger
 from pipeline.checkpoint.commit import verify
 from pipeline.errors import OutputError, RunError, VerifyError
-from pipeline.staging import work_directory
 from pipeline.status import describe, merge_status
+from pipeline.work_directory import work_directory
 from tests.helpers.crash import killed_at
 from tests.helpers.merging import merge, plan, small_tiles, weight_bytes, write_config
 from tests.helpers.models import write_family
@@ -36,7 +36,7 @@ STOPS = [
     ("pipeline.underway:furnish", 1),
     ("pipeline.publishing:write_manifest", 1),
     ("pipeline.underway:publish", 1),
-    ("pipeline.run:Staging.discard", 1),
+    ("pipeline.staging:Staging.discard", 1),
 ]
 
 

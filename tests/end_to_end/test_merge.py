@@ -12,7 +12,7 @@ from pipeline.checkpoint.commit import verify
 from pipeline.checkpoint.manifest import read_manifest
 from pipeline.errors import CheckpointError, OutputError
 from pipeline.plan import cost
-from pipeline.staging import work_directory
+from pipeline.work_directory import work_directory
 from tests.helpers.merging import SETTINGS, merge, plan, small_tiles, tensors, weight_bytes, write_config
 from tests.helpers.models import write_family, write_model
 

@@ -14,7 +14,8 @@ import torch
 
 from evals.app import main
 from pipeline.errors import InputError, OutputError
-from pipeline.output import absolute, work_directory
+from pipeline.output import absolute
+from pipeline.work_directory import work_directory
 from tests.helpers.crash import killed_at
 from tests.helpers.merging import merge, plan, small_tiles, tensors, weight_bytes, write_config
 from tests.helpers.models import write_family, write_model, write_tensors

