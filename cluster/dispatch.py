@@ -69,6 +69,7 @@ class Dispatch:
         self.busy = True
         try:
             while True:
+                self._require_control()
                 self._fill(agenda)
                 pause_s = agenda.pause_s(self._clock())
                 if not self._flights:
@@ -90,6 +91,16 @@ class Dispatch:
                 self._land()
             finally:
                 self.busy = False
+
+    def _require_control(self) -> None:
+        """ClusterError once the control process is gone; Ray would be silent for minutes and then abort."""
+        if self._port.has_ended():
+            self._flights.clear()
+            self._seats.forget()
+            raise ClusterError(
+                "Ray's control process (GCS) has ended while units ran",
+                "look whether the machine ran out of memory; the same command continues",
+            )
 
     def abandon(self) -> None:
         """Kill what runs and every actor, forget everything, wait for nothing."""

@@ -49,5 +49,8 @@ class Port(Protocol):
     def has_room(self, needs: Resources) -> bool:
         """Whether such a unit should begin at once, as far as the machines know."""
 
+    def has_ended(self) -> bool:
+        """Whether the machines' control process is known to be gone: then nothing more will be heard."""
+
     def describe(self) -> str:
         """What the machines have, for a message."""

@@ -46,6 +46,14 @@ class RayPort:
         """CPUs of all nodes that are alive."""
         return float(sum(node.get("CPU", 0.0) for node in self._nodes))
 
+    def has_ended(self) -> bool:
+        """Whether the control process (GCS) of the embedded Ray, a child of this process, has ended."""
+        if not self._embedded:
+            return False
+        node = getattr(self._ray._private.worker, "_global_node", None)
+        servers = node.all_processes.get("gcs_server", []) if node is not None else []
+        return any(server.process.poll() is not None for server in servers)
+
     def submit(self, unit: Unit, actor: Any = None) -> Any:
         """Queue one attempt, as a task or with an actor of ours."""
         try:

@@ -85,6 +85,11 @@ class Seats:
         for seat in [*self.idle, *self._busy]:
             self.end(seat, force=True)
 
+    def forget(self) -> None:
+        """Forget all without a word to those who would end them: nobody is there to hear it."""
+        self.idle.clear()
+        self._busy.clear()
+
     def _place(self, ready: Ready) -> Job | None:
         held = {seat.affinity for seat in (*self.idle, *self._busy)}
         choice = place(ready, [seat.affinity for seat in self.idle] or [""], held)

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cluster import guardian
 from cluster.attempt import THREAD_VARIABLES
 
 # Sockets below the temporary directory must stay under 107 bytes; Ray adds about 70 of its own.
@@ -31,8 +33,7 @@ SWEEP_AFTER_S = 300.0
 RAYS_OWN_VARIABLES = ("PYTHONBREAKPOINT", "RAY_CLIENT_MODE")
 
 # Seconds without an answer of Ray's control process (GCS) after which its other processes, the driver among
-# them, end themselves. Ray's own minute passes on a machine where much more runs than it has cores; but so
-# long, too, Ray's agents outlive a driver that was killed.
+# them, end themselves. Ray's own minute passes on a machine where much more runs than it has cores.
 _PATIENCE, _PATIENCE_S = "RAY_gcs_rpc_server_reconnect_timeout_s", "180"
 
 # One token a process: Ray's core keeps the first one it has read.
@@ -69,6 +70,7 @@ class Surroundings:
         self._saved: dict[str, str | None] = {}
         self._sigterm: Any = None
         self._lock: int | None = None
+        self._guardian: subprocess.Popen[bytes] | None = None
 
     def remember(self, names: Iterable[str] = RAYS_OWN_VARIABLES) -> None:
         """Note what `restore` will put back: these variables, and the SIGTERM handler that Ray replaces."""
@@ -85,6 +87,7 @@ class Surroundings:
         _sweep(Path(parent))
         self.temp_dir = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
         self._lock = _locked(Path(self.temp_dir))
+        self._guardian = guardian.post(self.temp_dir)
         return self.temp_dir
 
     def restore(self) -> None:
@@ -94,6 +97,9 @@ class Surroundings:
         if self._sigterm is not None:
             signal.signal(signal.SIGTERM, self._sigterm)
             self._sigterm = None
+        if self._guardian is not None:
+            guardian.dismiss(self._guardian)
+            self._guardian = None
         if self.temp_dir:
             shutil.rmtree(self.temp_dir, ignore_errors=True)
             self.temp_dir = ""

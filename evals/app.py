@@ -10,6 +10,7 @@ import atexit
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 
@@ -35,8 +36,13 @@ COMMANDS = {
 }
 
 _INTERRUPTED = "interrupted: finished work is kept; the same command continues"
-#: Exit codes that SIGTERM asks for: by `_end`, and by Ray's own handler while Ray runs.
-_TOLD_TO_END = (128 + signal.SIGTERM, signal.SIGTERM)
+#: Exit codes that a signal asks for -> how the command ends then. By `_end`, and for SIGTERM by Ray's own
+#: handler while Ray runs.
+_TOLD_TO_END = {
+    128 + signal.SIGTERM: 128 + signal.SIGTERM,
+    signal.SIGTERM: 128 + signal.SIGTERM,
+    128 + signal.SIGHUP: 128 + signal.SIGHUP,
+}
 _LOST_LOCKS = "ignore:resource_tracker:UserWarning"
 
 
@@ -73,6 +79,12 @@ def _end(number: int, _frame: object) -> None:
     sys.exit(128 + number)
 
 
+def _say_interrupted() -> None:
+    """Say that the command can be run again, where the terminal still listens."""
+    with suppress(OSError):
+        click.echo(_INTERRUPTED, err=True)
+
+
 def _hush_lost_locks() -> None:
     """Processes started from here on do not warn of locks that a killed worker left: they are cleaned up."""
     given = os.environ.get("PYTHONWARNINGS", "")
@@ -107,6 +119,8 @@ def main() -> None:
     """Run the command line and end with the exit code that the outcome means."""
     _hush_lost_locks()
     signal.signal(signal.SIGTERM, _end)  # a request to end, not a kill: workers are told to stop
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: the command outlives its terminal
+        signal.signal(signal.SIGHUP, _end)
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -126,10 +140,10 @@ def main() -> None:
         click.echo(f"error: {shown(error, 4000)}\n  hint:     --debug shows where it happened", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo(_INTERRUPTED, err=True)
+        _say_interrupted()
         sys.exit(130)
     except SystemExit as ended:
         if ended.code not in _TOLD_TO_END:
             raise
-        click.echo(_INTERRUPTED, err=True)
-        sys.exit(128 + signal.SIGTERM)
+        _say_interrupted()
+        sys.exit(_TOLD_TO_END[ended.code])

@@ -190,3 +190,24 @@ def test_interruption_kills_and_waits_for_nothing() -> None:
     with pytest.raises(KeyboardInterrupt):
         next(dispatch.run(Agenda.of((Unit(str(n), dict, {}) for n in range(2)), POLICY)))
     assert port.cancelled == [(0, True), (1, True)] and port.now == 0.0
+
+
+def test_a_lost_control_process_ends_the_run_at_once() -> None:
+    """Once the control process is gone the run is a ClusterError that says so: nothing is waited for, and
+    nobody is asked to cancel or to dismiss anything.
+    """
+    port = PaperPort(lambda number: [(0.0, Begun("node"))])
+    seats = Seats(port, 4)
+    dispatch = Dispatch(port, seats, POLICY, 4, 30.0, clock=lambda: port.now, sleep=port.sleep)
+    units = (Unit(str(n), dict, {}, expected_s=1000.0, affinity="a" if n else "") for n in range(3))
+    wait = port.wait
+
+    def lose(handles: Sequence[Any], timeout_s: float) -> list[Any]:
+        port.ended = port.now > 3.0
+        return wait(handles, timeout_s)
+
+    port.wait = lose  # type: ignore[method-assign]
+    with pytest.raises(ClusterError, match="control process") as error:
+        list(dispatch.run(Agenda.of(units, POLICY)))
+    assert "same command" in error.value.hint and port.now < 10.0
+    assert port.cancelled == [] and port.dismissed == [] and not seats.idle

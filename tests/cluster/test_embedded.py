@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster import guardian
 from cluster.surroundings import Surroundings, missing_settings, settings_hint, single_threaded
 from tests.helpers.processes import descendants, kill, wait_until_gone
 
@@ -43,7 +44,7 @@ if __name__ == "__main__":
 class Driver:
     """A program with an embedded Ray of its own."""
 
-    def __init__(self, directory: Path, affinity: str) -> None:
+    def __init__(self, directory: Path, affinity: str, stderr: int | None = None) -> None:
         program, self.traces = directory / "program.py", directory / "traces"
         program.write_text(PROGRAM)
         self.traces.mkdir()
@@ -52,6 +53,7 @@ class Driver:
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
         assert self.process.stdout is not None
@@ -92,6 +94,61 @@ def test_signals_end_it_promptly_and_cleanly(number: signal.Signals, affinity: s
     assert said == [{"restored": True}] and left == []
     assert driver.process.returncode != 0
     assert not driver.temp_dir.exists()
+
+
+@pytest.mark.slow
+def test_a_killed_driver_leaves_nothing(tmp_path: Path) -> None:
+    """After SIGKILL of the driver none of Ray's processes, its agents neither, and no directory is left."""
+    driver = Driver(tmp_path, "")
+    driver.wait_for_units()
+    driver.process.kill()
+    said, left = driver.end()
+    assert said == [] and left == []
+    until = time.monotonic() + 5
+    while driver.temp_dir.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not driver.temp_dir.exists()
+
+
+@pytest.mark.slow
+def test_a_lost_control_process_is_said(tmp_path: Path) -> None:
+    """When Ray's control process is killed the driver ends by itself, in our words, and leaves nothing."""
+    driver = Driver(tmp_path, "", stderr=subprocess.PIPE)
+    driver.wait_for_units()
+    servers = [
+        pid for pid in driver.started if b"gcs_server" in Path(f"/proc/{pid}/cmdline").read_bytes()[:200]
+    ]
+    os.kill(servers[0], signal.SIGKILL)
+    sent = time.monotonic()
+    assert driver.process.stderr is not None
+    said_last = driver.process.stderr.read()
+    said, left = driver.end()
+    assert time.monotonic() - sent < 60.0 and said == [{"restored": True}] and left == []
+    assert "Ray's control process (GCS) has ended" in said_last
+
+
+def test_a_guardian_ends_what_holds_files_there_and_nothing_else(tmp_path: Path) -> None:
+    """When the driver's end of the pipe closes, processes of its group with files in the directory are ended;
+    others of the group, and readers of those files outside the group, are not.
+    """
+    (tmp_path / "ray").mkdir()
+    log = (tmp_path / "ray" / "log").open("w+")
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with log:
+        agent = subprocess.Popen(sleep, stdin=log)
+        reader = subprocess.Popen(sleep, stdin=log, start_new_session=True)
+    other = subprocess.Popen(sleep)
+    try:
+        posted = guardian.post(str(tmp_path / "ray"))
+        time.sleep(0.3)
+        assert agent.poll() is None
+        guardian.dismiss(posted)
+        assert posted.returncode == 0 and agent.wait(5) == -signal.SIGKILL
+        assert reader.poll() is None and other.poll() is None and (tmp_path / "ray").exists()
+    finally:
+        for process in (agent, reader, other):
+            process.kill()
+            process.wait()
 
 
 def test_surroundings_come_back(monkeypatch: pytest.MonkeyPatch) -> None:

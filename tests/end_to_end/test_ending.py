@@ -14,10 +14,12 @@ from tests.helpers.processes import descendants, wait_until_gone
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_request_to_end_takes_the_workers_along(number: signal.Signals, code: int) -> None:
-    """SIGTERM and Ctrl-C end the command, which says what is kept and nothing else, and no worker process
-    goes on computing for nobody.
+    """SIGTERM, Ctrl-C and a closed terminal end the command, which says what is kept and nothing else, and no
+    worker process goes on computing for nobody.
     """
     command = [sys.executable, "-m", "tests.helpers.sleeper", "sleep"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:

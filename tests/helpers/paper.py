@@ -20,7 +20,7 @@ class PaperPort:
 
     def __init__(self, script: Callable[[int], list[tuple[float, Begun | Result]]]) -> None:
         self.now, self.script = 0.0, script
-        self.homes, self.room = True, True
+        self.homes, self.room, self.ended = True, True, False
         self.submitted: dict[int, float] = {}
         self.pending: dict[int, list[tuple[float, Begun | Result]]] = {}
         self.cancelled: list[tuple[int, bool]] = []
@@ -73,6 +73,10 @@ class PaperPort:
     def has_room(self, needs: Resources) -> bool:
         """As the test says."""
         return self.room
+
+    def has_ended(self) -> bool:
+        """As the test says."""
+        return self.ended
 
     def describe(self) -> str:
         """Nothing."""

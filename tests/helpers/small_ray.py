@@ -88,6 +88,10 @@ class SmallRay:
         """Whether so many CPUs are free."""
         return needs.cpus <= self.free
 
+    def has_ended(self) -> bool:
+        """Never."""
+        return False
+
     def describe(self) -> str:
         """Its CPUs."""
         return f"{self.cpus} CPUs"

@@ -7,8 +7,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numba
 import xxhash
@@ -47,7 +48,33 @@ def _made(loop: Loop, fastmath: bool | set[str]) -> Loop:
         made: Loop = njit(nogil=True, cache=bool(_KEPT_IN), fastmath=fastmath)(loop)
     finally:
         numba.config.CACHE_DIR = given
+    _forgive(getattr(made, "_cache", None))
     return made
+
+
+def _forgive(cache: Any) -> None:
+    """Have machine code made anew where what is kept of it is damaged, as a full disk leaves it.
+
+    numba lets out what unpickling raises, for every process and for good. Damaged files are replaced; where
+    they cannot be, the loop is compiled in every process.
+    """
+    if cache is None or not hasattr(cache, "load_overload"):
+        return
+    load, save = cache.load_overload, cache.save_overload
+
+    def load_overload(*given: Any) -> Any:
+        try:
+            return load(*given)
+        except Exception:  # noqa: BLE001 -- unpickling raises anything
+            with suppress(Exception):
+                cache.flush()
+            return None
+
+    def save_overload(*given: Any) -> None:
+        with suppress(Exception):
+            save(*given)
+
+    cache.load_overload, cache.save_overload = load_overload, save_overload
 
 
 def _kept_in() -> str:

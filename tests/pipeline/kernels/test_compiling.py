@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numba
@@ -50,3 +53,32 @@ def test_where_nothing_can_be_kept_loops_are_still_compiled(
         return 2 * number
 
     assert compiling.compiled(twice)(21) == 42
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"\x00" * 50, b"\x80\x05half of a pickle"], ids=["emptied", "zeros", "cut"]
+)
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_damaged_code_is_made_anew(tmp_path: Path, damage: bytes, kind: str) -> None:
+    """Kept machine code that a full disk cut short is compiled again and replaced, in every later process."""
+    (tmp_path / "loop.py").write_text(
+        "import numba, sys\n"
+        "from pipeline.kernels.fused import compiling\n"
+        "compiling._KEPT_IN = sys.argv[1]\n"
+        "@compiling.compiled\n"
+        "def twice(number): return 2 * number\n"
+        "print(twice(21), len(twice.stats.cache_hits))\n"
+    )
+
+    def run() -> str:
+        command = [sys.executable, str(tmp_path / "loop.py"), str(tmp_path / "kept")]
+        environment = os.environ | {"PYTHONPATH": str(compiling._HERE.parents[2])}
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    assert run().split()[0] == "42"
+    damaged = list((tmp_path / "kept").rglob(f"*.{kind}"))
+    assert damaged
+    for file in damaged:
+        file.write_bytes(damage)
+    assert run() == "42 0\n"
+    assert run() == "42 1\n"
