@@ -68,7 +68,8 @@ class Window:
 class Block(ABC):
     """Consecutive elements of one tensor in all models; inputs are never written to.
 
-    tensor: the tensor's name.  start: its first element's index in the tensor.  numel: N. models: a stable
+    tensor: the name that random draws are made under, the tensor's own but for one that stays equal to
+    another.  start: its first element's index in the tensor.  numel: N.  models: a stable
     identity of each expert (the reference as written), the key of its randomness. compute: name of the type
     that arithmetic is rounded to. What merges returns the merged elements in the block's own form; `losses`
     and `weights` have one entry an expert.

@@ -149,7 +149,7 @@ def _check_row(row: Aligned, indexes: Sequence[CheckpointIndex]) -> None:
         if not same_bytes(indexes[0], first, index, entry):
             raise CheckpointError(
                 f'tensor "{shown(row.name)}" is not a float tensor and differs between models',
-                where=f'model "{index.ref}": {entry.file}',
+                where=f'model "{index.ref}"',
                 expected=f'the same {first.spec.dtype.name} values as in "{indexes[0].ref}"',
                 found="different values",
                 hint="integers cannot be averaged: merge models that agree in them",

@@ -17,6 +17,7 @@ from pipeline.checkpoint.layout import ShardLayout, lay_out, natural_key
 from pipeline.checkpoint.locate import read_index
 from pipeline.config.load import fingerprint, to_dict
 from pipeline.config.merge import MergeConfig, experts_of
+from pipeline.errors import CheckpointError
 from pipeline.meaning.compare import check_types, compare_meaning
 from pipeline.methods import load_method
 from pipeline.methods.contract import Method
@@ -58,7 +59,14 @@ def plan_merges(
     `device` is "cpu" or "cuda". Raises ConfigError for what a config gets wrong and CheckpointError for
     models that do not fit together, naming model, tensor and file.
     """
-    uncut = [_plan_uncut(config, device, limits, shard_size_bytes) for config in configs]
+    uncut = []
+    for config in configs:
+        try:
+            uncut.append(_plan_uncut(config, device, limits, shard_size_bytes))
+        except CheckpointError as error:
+            if len(configs) > 1 and config.name:  # the file alone does not tell which of its merges is meant
+                error.where = f'merge "{config.name}", {error.where}'
+            raise
     drafts = [Draft(plan.tensors, load_method(plan.config.merge_method)) for plan in uncut]
     cuts = cut_work(drafts, limits, device)
     return tuple(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.checkpoint.index import CheckpointIndex
+from pipeline.checkpoint.recomputed import is_recomputed
 from pipeline.errors import CheckpointError, shown
 from pipeline.values import TensorSpec
 
@@ -30,7 +31,7 @@ def check_fit(indexes: Sequence[CheckpointIndex]) -> list[str]:
 def _check_quantised(index: CheckpointIndex) -> list[str]:
     """Weights that are integers mean nothing without their scales; a note where only the config says so."""
     how = _quantisation(index.config)
-    packed = next((entry for entry in index.tensors.values() if _is_packed(entry.spec)), None)
+    packed = next((one for one in index.tensors.values() if _is_packed(one.spec, told=how is not None)), None)
     if packed is not None:
         raise CheckpointError(
             f'model "{index.ref}" is quantised{f" ({how})" if how else ""}',
@@ -47,13 +48,17 @@ def _check_quantised(index: CheckpointIndex) -> list[str]:
     ]
 
 
-def _is_packed(spec: TensorSpec) -> bool:
-    """Whether a tensor is a quantised weight, or what only such a weight has beside it."""
+def _is_packed(spec: TensorSpec, *, told: bool) -> bool:
+    """Whether a tensor is a quantised weight, or what only such a weight has beside it.
+
+    told: whether config.json says that the model is quantised, so that any matrix of integers is one.
+    """
     parts = spec.name.split(".")
     if parts[-1] in (*_QUANTISED, *_PACKED) or "quant_state" in parts:
         return True
     integer = not spec.dtype.is_float and spec.dtype.name != "bool"
-    return integer and len(spec.shape) >= 2 and (parts[-1] == "weight" or parts[-1].endswith("_blocks"))
+    named = parts[-1] == "weight" or parts[-1].endswith("_blocks") or (told and not is_recomputed(spec))
+    return integer and len(spec.shape) >= 2 and named
 
 
 def _quantisation(config: Mapping[str, Any]) -> str | None:

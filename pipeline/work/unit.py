@@ -197,5 +197,5 @@ def all_equal(load: Load, models: tuple[str, ...], merge: str = "") -> None:
                 where=f'{of}model "{name}"',
                 expected=f"the same {tensor.spec.dtype.name} values in every model",
                 found="different values",
-                hint=f"quantised checkpoints cannot be merged: dequantise the models first{without}",
+                hint=f"integers cannot be averaged: merge models that agree in them{without}",
             )

@@ -64,7 +64,10 @@ def test_quantised_weights_are_refused(
 )
 def test_the_method_of_quantisation_is_named(tmp_path: Path, config: dict[str, Any], how: str) -> None:
     """config.json says how; weights that are floats in spite of it are merged, and a note says so."""
-    for name, extra in (("a", {"l.qweight": torch.ones(2, 2, dtype=torch.int32)}), ("b", {})):
+    # An odd name counts where the config says it, the indices of positions do not.
+    packed = {"l.codes": torch.ones(2, 2, dtype=torch.int32)}
+    plain = {"bert.embeddings.position_ids": torch.arange(4)[None]}
+    for name, extra in (("a", packed), ("b", plain)):
         write_model(tmp_path / name, extra=extra)
         held = json.loads((tmp_path / name / "config.json").read_text())
         (tmp_path / name / "config.json").write_text(json.dumps(held | config))
