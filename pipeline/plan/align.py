@@ -6,7 +6,7 @@ From headers alone, but for tensors that must be equal: those are compared (see 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,10 @@ from pipeline.values import DTYPES, DType, TensorSpec
 _COUNTER = re.compile(r"(^|_)(num|n|steps?|count(er)?|updates|batches|averaged|iterations?|seen)(_|$)")
 #: Tensors that must be equal are compared at once up to this size; longer ones while they are copied.
 _COMPARED_BYTES = 16 << 20
+#: Why tensors that not all models store alike may be left out.
+_RECOMPUTED = "not every model stores it alike, and loading computes it"
+_PREDICTION = "it belongs to an extra prediction layer, which not every model has"
+_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def align(
     fit_notes = check_fit(indexes)
     optional = _optional(indexes)
     copies = find_copies(indexes, companion, random=random)
-    left_out = {**optional, **{copy.name: copy.note for copy in copies if copy.fate == "left out"}}
+    left_out = {*optional, *(copy.name for copy in copies if copy.fate == "left out")}
     kept = {copy.name: copy for copy in copies if copy.fate != "left out"}
     for index in indexes[1:]:
         check_names(indexes[0], index, apart={*left_out, *kept})
@@ -97,8 +101,8 @@ def align(
         left_out=tuple(sorted(left_out)),
         notes=(
             *fit_notes,
-            *(note for _, note in sorted(left_out.items())),
-            *(copy.note for copy in kept.values()),
+            *_left_out(optional),
+            *(copy.note for copy in copies),
             *_compared(copies),
             *_counted(counters, companion, len(indexes)),
         ),
@@ -126,14 +130,22 @@ def _optional(indexes: Sequence[CheckpointIndex]) -> dict[str, str]:
         if len(places) == len(indexes) and alike:
             continue
         if all(is_recomputed(spec) for _, spec in places):
-            found[name] = f"{shown(name)} is left out: not every model stores it and it is recomputed"
+            found[name] = _RECOMPUTED
         elif len(places) < len(indexes) and all(
             is_prediction(name, layers[id(index)]) for index, _ in places
         ):
-            found[name] = (
-                f"{shown(name)} is left out: it belongs to an extra prediction layer that not every model has"
-            )
+            found[name] = _PREDICTION
     return found
+
+
+def _left_out(optional: Mapping[str, str]) -> list[str]:
+    """One note for each reason to leave tensors out, with the first of their names."""
+    notes = []
+    for reason in dict.fromkeys(optional.values()):
+        names = [shown(name) for name, why in optional.items() if why == reason]
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        notes.append(f"left out: {', '.join(names[:_LISTED])}{more} ({reason})")
+    return notes
 
 
 def _check_row(row: Aligned, indexes: Sequence[CheckpointIndex]) -> None:
