@@ -40,6 +40,11 @@ _MEMORY_HELP = "Memory all workers on this machine may use together [default: ha
     help="Start over: drop an interrupted run, replace an earlier merge at OUT when done.",
 )
 @click.option(
+    "--strict",
+    is_flag=True,
+    help="Fail, and publish nothing, where a merged element is NaN or infinite [default: warn].",
+)
+@click.option(
     "--progress/--no-progress", default=True, show_default=True, help="Live line with bytes and time left."
 )
 def merge(config: str, out: str, dry_run: bool, **options: Any) -> None:
@@ -51,10 +56,9 @@ def merge(config: str, out: str, dry_run: bool, **options: Any) -> None:
     and digested, no weights are written, and DIR holds the record; models may be synthetic:64b/base,
     synthetic:64b/expert0 and so on.
     """
-    from pipeline.machine import local_share
+    from pipeline.checkpoint.nonfinite import in_lines, require_finite
     from pipeline.output import check_outputs, destination, places_in
     from pipeline.plan.build import discarding
-    from pipeline.run import run_merges
     from pipeline.staging import clear_leftovers
 
     place, discard = destination(out)
@@ -65,27 +69,45 @@ def merge(config: str, out: str, dry_run: bool, **options: Any) -> None:
     if dry_run:
         _print_plans(plans, as_json=False)
         return
-    if all(done):
+    manifests = [manifest for manifest in done if manifest is not None]
+    if len(manifests) == len(plans):
         for each in places:
             clear_leftovers(each)
+        if options["strict"]:
+            require_finite({each: found.nonfinite for each, found in zip(places, manifests, strict=True)})
         say(
             f"{out}: {'this merge is' if len(plans) == 1 else 'these merges are'} done already; nothing to do"
         )
     else:
-        chosen = start_executor(
-            options["executor"],
-            options["address"],
-            options["workers"],
-            here=local_share(plans[0].device)["here"],
-        )
-        with chosen as executor:
-            manifests = run_merges(
-                plans, places, executor, fresh=options["fresh"], show_progress=options["progress"]
-            )
+        manifests = _run(plans, places, **options)
         for plan, name, manifest in zip(plans, _names(out, plans), manifests, strict=True):
             say(_merged(plan, name, manifest, together=len(plans)))
+    for name, manifest in zip(_names(out, plans), manifests, strict=True):
+        for line in in_lines(manifest.nonfinite or ()):
+            say(f"warning: {name}: {line}")
     for shown in _names(str(place), plans):
         click.echo(shown)
+
+
+def _run(
+    plans: Sequence[MergePlan],
+    places: Sequence[Path],
+    *,
+    executor: str | None,
+    address: str | None,
+    workers: int | None,
+    fresh: bool,
+    strict: bool,
+    progress: bool,
+    **_: Any,
+) -> list[Manifest]:
+    """Carry the plans out on the executor that the options name."""
+    from pipeline.machine import local_share
+    from pipeline.run import run_merges
+
+    here = local_share(plans[0].device)["here"]
+    with start_executor(executor, address, workers, here=here) as chosen:
+        return run_merges(plans, places, chosen, fresh=fresh, strict=strict, show_progress=progress)
 
 
 def _names(out: str, plans: Sequence[MergePlan]) -> list[str]:

@@ -4,7 +4,7 @@ published.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.checkpoint.manifest import (
     weights_digest,
     write_manifest,
 )
+from pipeline.checkpoint.nonfinite import NonFinite
 from pipeline.config.load import to_dict
 from pipeline.methods import load_method
 from pipeline.plan.plan import UNIT_ID_LENGTH, MergePlan
@@ -32,11 +33,17 @@ _LIBRARIES = ("mergescale", "torch", "numpy", "safetensors", "ray")
 
 
 def furnish(
-    plan: MergePlan, staging: Staging, digests: Mapping[str, str], executor: Executor, elapsed_s: float
+    plan: MergePlan,
+    staging: Staging,
+    digests: Mapping[str, str],
+    executor: Executor,
+    elapsed_s: float,
+    nonfinite: Sequence[NonFinite],
 ) -> Manifest:
     """Write everything beside the weights into the staging directory; returns the manifest, written last.
 
-    `digests` maps each weight file to its xxh3_128; `elapsed_s` is the time of the run so far.
+    `digests` maps each weight file to its xxh3_128; `elapsed_s` is the time of the run so far; `nonfinite`:
+    what is NaN or infinite in the weights.
     """
     directory = staging.model
     if len(plan.shards) > 1:
@@ -55,14 +62,22 @@ def furnish(
     )
     atomic_write(directory / CARD_NAME, card.encode())
     manifest = make_manifest(
-        directory, weight_digests=dict(digests), **_facts(plan, staging, executor, elapsed_s)
+        directory,
+        weight_digests=dict(digests),
+        nonfinite=nonfinite,
+        **_facts(plan, staging, executor, elapsed_s),
     )
     write_manifest(directory, manifest)
     return manifest
 
 
 def note_discarded(
-    plan: MergePlan, staging: Staging, digests: Mapping[str, str], executor: Executor, elapsed_s: float
+    plan: MergePlan,
+    staging: Staging,
+    digests: Mapping[str, str],
+    executor: Executor,
+    elapsed_s: float,
+    nonfinite: Sequence[NonFinite],
 ) -> Manifest:
     """The record of a merge whose weights were dropped: what `furnish` would note, and no model beside it.
 
@@ -75,6 +90,7 @@ def note_discarded(
         outputs=outputs,
         weights_digest=weights_digest(outputs),
         model_digest=model_digest(outputs),
+        nonfinite=tuple(nonfinite),
         **{**facts, "inputs": tuple(facts["inputs"])},
     )
     write_manifest(staging.model, manifest, DISCARDED_NAME)
@@ -138,8 +154,10 @@ def _input(plan: MergePlan, number: int) -> dict[str, Any]:
 
 
 def _brief(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """A receipt without its digests: those are checked into the files' own."""
-    return {key: value for key, value in receipt.items() if key != "digests"}
+    """A receipt without its digests, which are checked into the files' own, and without what is not finite,
+    which the manifest says by tensor.
+    """
+    return {key: value for key, value in receipt.items() if key not in ("digests", "nonfinite")}
 
 
 def _libraries() -> dict[str, str]:

@@ -18,6 +18,7 @@ from cluster.contract import Executor, Outcome, Resources, Unit
 from cluster.progress import Progress
 from pipeline.checkpoint.locate import fetch_weights
 from pipeline.checkpoint.manifest import Manifest
+from pipeline.checkpoint.nonfinite import NonFinite, require_finite
 from pipeline.errors import MergescaleError, UnitError
 from pipeline.machine import available_memory_bytes
 from pipeline.output import absolute, check_outputs
@@ -38,10 +39,11 @@ def run_merge(
     executor: Executor,
     *,
     fresh: bool = False,
+    strict: bool = False,
     show_progress: bool = False,
 ) -> Manifest:
     """Carry the plan out and publish the model at `out`; returns its manifest. See `run_merges`."""
-    return run_merges([plan], [out], executor, fresh=fresh, show_progress=show_progress)[0]
+    return run_merges([plan], [out], executor, fresh=fresh, strict=strict, show_progress=show_progress)[0]
 
 
 def run_merges(
@@ -50,6 +52,7 @@ def run_merges(
     executor: Executor,
     *,
     fresh: bool = False,
+    strict: bool = False,
     show_progress: bool = False,
 ) -> list[Manifest]:
     """Carry out plans that were made together (`plan_merges`), reading what they share once, and publish each
@@ -57,7 +60,9 @@ def run_merges(
 
     An `out` that already holds its merge is left as it is; an interrupted run is resumed; `fresh` starts
     over. Raises OutputError when an `out` is taken, UnitError or RunError when work failed (what is finished
-    is kept), CheckpointError when tensors that must be equal are not.
+    is kept), CheckpointError when tensors that must be equal are not. With `strict`, a model that holds
+    elements that are NaN or infinite is not published, and RunError says so when the others are; without,
+    its manifest says so.
     """
     places = [absolute(out) for out in outs]
     found = check_outputs(plans, places, fresh)
@@ -75,22 +80,38 @@ def run_merges(
             else:
                 found[number] = begun.staging.done
                 begun.staging.discard()
-        for number, manifest in _carry_out(merges, executor, began, show_progress, fresh):
+        for number, manifest in _carry_out(merges, executor, began, show_progress, fresh, strict):
             found[number] = manifest
+    if strict:
+        # What was not published has no manifest.
+        known: dict[Path, Sequence[NonFinite] | None] = {
+            places[number]: merge.nonfinite for number, merge in merges.items()
+        }
+        known.update((places[number], each.nonfinite) for number, each in enumerate(found) if each)
+        require_finite(known)
     return [manifest for manifest in found if manifest is not None]
 
 
 def _carry_out(
-    merges: Mapping[int, Underway], executor: Executor, began: float, show_progress: bool, fresh: bool
+    merges: Mapping[int, Underway],
+    executor: Executor,
+    began: float,
+    show_progress: bool,
+    fresh: bool,
+    strict: bool,
 ) -> Iterator[tuple[int, Manifest]]:
-    """Measure, merge, seal; then publish one after the other."""
+    """Measure, merge, seal, trace; then publish one after the other, if `strict` those that are finite."""
     if not merges:
         return
     try:
         run = _Run(list(merges.values()), executor, show_progress)
         run.measure()
         run.merge()
-        for number, sealed in zip(merges, run.seal(), strict=True):
+        all_sealed = run.seal()
+        run.trace()
+        for number, sealed in zip(merges, all_sealed, strict=True):
+            if strict and merges[number].nonfinite:
+                continue
             elapsed_s = perf_counter() - began
             yield number, merges[number].publish(sealed, executor, elapsed_s, replace=fresh)
     except OSError as error:
@@ -167,6 +188,14 @@ class _Run:
     def seal(self) -> list[dict[str, str]]:
         """Per merge the digest of every weight file, read back and checked against the receipts."""
         return self._each([merge.seals() for merge in self.merges], "digest", "sealing")
+
+    def trace(self) -> None:
+        """Let every merge know where its elements that are not finite come from."""
+        asked = [merge.traces() for merge in self.merges]
+        for merge, traced in zip(
+            self.merges, self._each(asked, "traced", "tracing what is not finite"), strict=True
+        ):
+            merge.note_traced(traced)
 
     def _work(
         self, todo: Mapping[str, Sequence[_Part]], label: str

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from cluster.ledger import is_held, read_ledger
 from pipeline.checkpoint.manifest import MANIFEST_NAME, read_manifest, record_name
+from pipeline.checkpoint.nonfinite import NonFinite, in_lines
 from pipeline.errors import InputError
 from pipeline.output import absolute
 from pipeline.plan_record import read_plan_record
@@ -36,6 +38,7 @@ def merge_status(out: Path) -> dict[str, Any]:
             "units": plan.units,
             "written_bytes": sum(receipt["write_bytes"] for receipt in merged),
             "write_bytes": plan.write_bytes,
+            "nonfinite_so_far": dict(sum((Counter(r.get("nonfinite", {})) for r in merged), Counter[str]())),
         }
     if manifest is not None:
         return {
@@ -45,6 +48,7 @@ def merge_status(out: Path) -> dict[str, Any]:
             "fingerprint": manifest.fingerprint,
             "model_digest": manifest.model_digest,
             "seconds": manifest.timings["seconds"],
+            "nonfinite": None if manifest.nonfinite is None else [vars(one) for one in manifest.nonfinite],
         }
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
@@ -66,8 +70,12 @@ def describe(status: dict[str, Any]) -> str:
             f"  {status['method']}, {status['units_done']} of {status['units']} units ({share:.0%}), "
             f"{status['written_bytes'] / 1e9:.2f} of {status['write_bytes'] / 1e9:.2f} GB merged",
         ]
+        if status["nonfinite_so_far"]:
+            counts = status["nonfinite_so_far"].values()
+            lines.append(f"  so far {sum(counts)} elements of {len(counts)} tensors are NaN or infinite")
         if status["state"] == "interrupted":
             lines.append("  the same `mergescale merge` command continues it")
     elif "seconds" in status:
         lines += [f"  {status['method']} in {status['seconds']:.1f} s, digest {status['model_digest']}"]
+        lines += [f"  {line}" for line in in_lines([NonFinite(**one) for one in status["nonfinite"] or ()])]
     return "\n".join(lines)

@@ -5,6 +5,7 @@ It says what is to be done and keeps what came back; who does it is `run.py`'s b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from cluster.contract import Executor, Unit
 from pipeline.checkpoint.commit import publish
 from pipeline.checkpoint.files import digest_bytes
 from pipeline.checkpoint.manifest import Manifest
+from pipeline.checkpoint.nonfinite import NonFinite
 from pipeline.measuring import Measuring, Settled, merge_order
 from pipeline.plan.plan import MergePlan, UnitPlan
 from pipeline.publishing import furnish, note_discarded, planned_names
 from pipeline.staging import Staging
 from pipeline.work.orders import MergeOrder
 from pipeline.work.seal import intact, seal
+from pipeline.work.tracing import explained, trace
 
 
 class Underway:
@@ -27,6 +30,8 @@ class Underway:
     def __init__(self, plan: MergePlan, staging: Staging) -> None:
         self.plan, self.staging = plan, staging
         self.measuring = Measuring(plan, staging)
+        #: What is not finite in the merged model, once it has been traced.
+        self.nonfinite: tuple[NonFinite, ...] = ()
 
     @classmethod
     def begin(cls, plan: MergePlan, out: Path, fresh: bool) -> Underway:
@@ -46,7 +51,7 @@ class Underway:
         """(a unit that reads back what an earlier run laid down, its bytes) for each receipt; the unit's id
         is that of the work. Discarded bytes cannot be read back.
         """
-        receipts = self.staging.ledger.done
+        receipts = self._counted()
         return [
             (Unit(unit.id, intact, {"pieces": self._laid_down(unit, receipts[unit.id])}), unit.write_bytes)
             for unit in self.plan.units
@@ -56,7 +61,8 @@ class Underway:
     def kept(self, checked: Mapping[str, bool]) -> set[str]:
         """Units that need not be run again, given what `checks` found."""
         if self.plan.discard:
-            return {unit.id for unit in self.plan.units if unit.id in self.staging.ledger.done}
+            receipts = self._counted()
+            return {unit.id for unit in self.plan.units if unit.id in receipts}
         return {unit_id for unit_id, intact_ in checked.items() if intact_}
 
     def seals(self) -> list[tuple[Unit, int]]:
@@ -75,6 +81,29 @@ class Underway:
             found.append((unit, shard.size_bytes))
         return found
 
+    def traces(self) -> list[tuple[Unit, int]]:
+        """(a unit that reads the inputs of a tensor again, their bytes) for each tensor that is not finite
+        throughout; the unit's id is the name of the tensor.
+        """
+        counts = self._nonfinite_counts()
+        return [
+            (
+                Unit(tensor.spec.name, trace, {"tensor": tensor}),
+                tensor.spec.numel * tensor.read_bytes_per_element,
+            )
+            for tensor in self.plan.tensors
+            if tensor.spec.name in counts
+        ]
+
+    def note_traced(self, traced: Mapping[str, tuple[int | None, int]]) -> None:
+        """Keep what the units of `traces` found."""
+        counts = self._nonfinite_counts()
+        self.nonfinite = tuple(
+            explained(self.plan, tensor, counts[tensor.spec.name], traced[tensor.spec.name])
+            for tensor in self.plan.tensors
+            if tensor.spec.name in counts
+        )
+
     def publish(
         self, sealed: Mapping[str, str], executor: Executor, elapsed_s: float, *, replace: bool
     ) -> Manifest:
@@ -85,14 +114,31 @@ class Underway:
         if self.plan.discard:
             pieces = self._pieces_by_file()
             digests = {name: digest_bytes(repr(found).encode()) for name, found in pieces.items()}
-            manifest = note_discarded(self.plan, self.staging, digests, executor, elapsed_s)
+            manifest = note_discarded(self.plan, self.staging, digests, executor, elapsed_s, self.nonfinite)
         else:
             self.staging.prove(complete=False)  # before anything is written beside the weights
-            manifest = furnish(self.plan, self.staging, sealed, executor, elapsed_s)
+            manifest = furnish(self.plan, self.staging, sealed, executor, elapsed_s, self.nonfinite)
         self.staging.prove(complete=True)
         publish(self.staging.model, self.staging.out, self.staging.replaced, replace=replace)
         self.staging.discard()
         return manifest
+
+    def _counted(self) -> dict[str, Mapping[str, Any]]:
+        """Receipts of finished units by id. One of an earlier version does not say how many elements are not
+        finite: its unit is run again.
+        """
+        return {
+            unit_id: receipt
+            for unit_id, receipt in self.staging.ledger.done.items()
+            if isinstance(receipt.get("nonfinite"), dict)
+        }
+
+    def _nonfinite_counts(self) -> Counter[str]:
+        """Elements of each merged tensor that are NaN or infinite, over all pieces of it."""
+        counts: Counter[str] = Counter()
+        for unit in self.plan.units:
+            counts.update(self.staging.ledger.done[unit.id]["nonfinite"])
+        return counts
 
     def _laid_down(self, unit: UnitPlan, receipt: Mapping[str, Any]) -> list[tuple[str, int, int, str]]:
         """(path, first byte, end byte, digest) of every piece of a finished unit."""

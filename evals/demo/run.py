@@ -21,6 +21,7 @@ from evals.request import Request, make_request
 from evals.setting import Setting
 from evals.table import grids, show
 from pipeline import load_config, plan_merge, run_merge
+from pipeline.checkpoint.nonfinite import in_lines
 from pipeline.errors import InputError
 from pipeline.training.config import load_train_config
 from pipeline.training.run import plan_training, run_training
@@ -71,6 +72,8 @@ def run_demo(executor: OnDemand, cache: Path, say: Callable[[str], None], show_p
         merged = plan_merge(load_config(CONFIGS / f"merge-{method}.yaml"))
         manifest = run_merge(merged, OUT / "merged" / method, executor, show_progress=show_progress)
         say(f"{OUT / 'merged' / method}: {manifest.timings['seconds']:.1f} s")
+        for line in in_lines(manifest.nonfinite or ()):
+            say(f"warning: {OUT / 'merged' / method}: {line}")
     stages.begin("scores, held in and held out, with lm-eval")
     experts = {expert.name: plan.config.place(expert) for expert in plan.config.experts}
     request, evaluation = _scored(files, experts, executor, show_progress)

@@ -6,7 +6,8 @@ merge that is held in memory. Nothing here knows a task.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +18,15 @@ from evals.harness.quiet import quiet
 from evals.harness.spending import spending
 from evals.models import Model
 from evals.setting import Setting
-from pipeline.errors import CheckpointError, RunError
+from pipeline.checkpoint.nonfinite import in_lines
+from pipeline.errors import CheckpointError, RunError, shown
 from pipeline.plan.plan import MergePlan
 from pipeline.training.loading import load_config, load_tokenizer, load_weights
 from pipeline.untrusted import read_json
 
 _kept: dict[tuple[Any, ...], Any] = {}
 _merged: dict[str, list[dict[str, Any]]] = {}
+_looked_at: set[str] = set()
 _refused: dict[tuple[Any, ...], CheckpointError] = {}
 
 
@@ -112,7 +115,23 @@ def _merged_weights(model: Model) -> dict[str, Any]:
         plans = model.merge.plans
         with spending("merge", model.label, _read_bytes(plans)):
             _merged[group] = merged_together(plans)
-    return dict(_merged[group][model.merge.position])
+    weights = dict(_merged[group][model.merge.position])
+    _warn_of_nonfinite(model, weights)
+    return weights
+
+
+def _warn_of_nonfinite(model: Model, weights: Mapping[str, Any]) -> None:
+    """Say on this worker's stderr, once for each merge, which of its tensors hold NaN or Inf: its scores may
+    still be numbers.
+    """
+    from pipeline.work.holding import nonfinite_in
+
+    assert model.merge is not None
+    if model.digest in _looked_at:
+        return
+    _looked_at.add(model.digest)
+    for line in in_lines(nonfinite_in(model.merge.plan, weights)):
+        print(f"warning: {shown(model.label)}: {line}", file=sys.stderr)
 
 
 def _read_bytes(plans: Sequence[MergePlan]) -> int:

@@ -31,6 +31,7 @@ from evals.studies.state import (
 )
 from evals.studies.tuning import Trial, choices, judge, pairs_of
 from evals.task import Task
+from pipeline.checkpoint.nonfinite import in_lines
 from pipeline.errors import LIST_ITEM, MergescaleError, RunError
 from pipeline.run import run_merge
 
@@ -155,11 +156,13 @@ def _keep(study: Study, members: Sequence[Member], running: Running) -> list[str
         place = study.config.out / "merged" / member.model.label.replace(" ", "-")
         try:
             with running.start() as executor:
-                run_merge(merge.plan, place, executor, show_progress=running.show_progress)
+                manifest = run_merge(merge.plan, place, executor, show_progress=running.show_progress)
         except MergescaleError as error:
             failed.append(f"not kept: {place}: {error.one_line}")
         else:
             running.report(f"kept: {place}")
+            for line in in_lines(manifest.nonfinite or ()):
+                running.report(f"warning: {place}: {line}")
     return failed
 
 

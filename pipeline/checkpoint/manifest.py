@@ -14,6 +14,7 @@ from typing import Any, TypedDict, TypeVar
 
 from pipeline.checkpoint.files import atomic_write, digest_bytes, digest_file, read_json_object
 from pipeline.checkpoint.layout import INDEX_NAME
+from pipeline.checkpoint.nonfinite import NonFinite
 from pipeline.errors import CheckpointError
 
 MANIFEST_NAME = "mergescale_manifest.json"
@@ -72,6 +73,8 @@ class Manifest:
     weights_digest: of the weight files.  model_digest: of weights, config, tokenizer and code.
     Both depend on content only: not on paths, time or the way the work was cut.
     libraries: name -> version.  timings: plain data about the run; nothing else depends on it.
+    nonfinite: tensors with elements that are NaN or infinite, in the model's order; None where an earlier
+    version made the model, which did not count them.
     """
 
     version: str
@@ -83,6 +86,7 @@ class Manifest:
     model_digest: str
     libraries: dict[str, str]
     timings: dict[str, Any]
+    nonfinite: tuple[NonFinite, ...] | None = None
 
 
 def make_manifest(
@@ -94,6 +98,7 @@ def make_manifest(
     libraries: Mapping[str, str],
     timings: Mapping[str, Any],
     weight_digests: Mapping[str, str] | None = None,
+    nonfinite: Sequence[NonFinite] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Manifest:
     """The manifest of the finished files in `directory`; `libraries` must name mergescale itself.
@@ -119,6 +124,7 @@ def make_manifest(
         model_digest=model_digest(outputs),
         libraries=dict(libraries),
         timings=dict(timings),
+        nonfinite=None if nonfinite is None else tuple(nonfinite),
     )
 
 
@@ -201,6 +207,7 @@ def _parse(content: Mapping[str, Any]) -> Manifest:
     if content.get("format") != _FORMAT:
         raise _Wrong("format", str(_FORMAT), content.get("format"))
     inputs, outputs = _get(content, "inputs", list, ""), _get(content, "outputs", list, "")
+    nonfinite = None if content.get("nonfinite") is None else _get(content, "nonfinite", list, "")
     manifest = Manifest(
         version=_get(content, "version", str, ""),
         fingerprint=_digest(content, "fingerprint", ""),
@@ -211,6 +218,9 @@ def _parse(content: Mapping[str, Any]) -> Manifest:
         model_digest=_digest(content, "model_digest", ""),
         libraries=_get(content, "libraries", dict, ""),
         timings=_get(content, "timings", dict, ""),
+        nonfinite=None
+        if nonfinite is None
+        else tuple(_nonfinite(tensor, f"nonfinite[{number}]") for number, tensor in enumerate(nonfinite)),
     )
     if not any(_is_weights(file) for file in manifest.outputs):
         raise _Wrong("outputs", "at least one weight file", outputs)
@@ -254,6 +264,21 @@ def _output(file: Any, where: str) -> OutputFile:
     if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise _Wrong(f"{where}.name", "a path inside the model's directory", name)
     return OutputFile(name, _get(table, "size_bytes", int, where), _digest(table, "digest", where))
+
+
+def _nonfinite(tensor: Any, where: str) -> NonFinite:
+    table = _of_type(tensor, dict, where)
+    model = table.get("model")
+    found = NonFinite(
+        tensor=_get(table, "tensor", str, where),
+        count=_get(table, "count", int, where),
+        model=None if model is None else _of_type(model, str, f"{where}.model"),
+        overflowed=_get(table, "overflowed", int, where),
+        dtype=_get(table, "dtype", str, where),
+    )
+    for field, expected in found.wrong():
+        raise _Wrong(f"{where}.{field}", expected, getattr(found, field))
+    return found
 
 
 def _digest(table: Mapping[str, Any], key: str, where: str) -> str:

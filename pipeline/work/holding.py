@@ -7,13 +7,15 @@ each round that measures a group (`trim_scope: model`, or a tensor too large to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from pipeline.checkpoint.nonfinite import NonFinite
+from pipeline.kernels.nonfinite import count_nonfinite
 from pipeline.methods import load_method
 from pipeline.methods.contract import Method, Partial, Round, Scope, Totals
 from pipeline.plan.cost import is_sampled, raw_bytes
@@ -24,6 +26,7 @@ from pipeline.work.reading import Arena, Bytes, Load
 from pipeline.work.rounds import Walk
 from pipeline.work.sharing import shared_loads
 from pipeline.work.torch_lanes import torch_dtype
+from pipeline.work.tracing import explained, trace
 from pipeline.work.unit import all_equal
 
 
@@ -157,6 +160,21 @@ def merge_in_memory(plans: Sequence[MergePlan]) -> list[dict[str, Tensor]]:
     for number, load, tensor in _loads(merges, arena, lambda number, name: name in merges[number].tensors):
         merges[number].apply(load, tensor)
     return [_shaped(merge) for merge in merges]
+
+
+def nonfinite_in(plan: MergePlan, merged: Mapping[str, Tensor]) -> tuple[NonFinite, ...]:
+    """Say which tensors of a merge in memory hold elements that are NaN or infinite, and where those come
+    from, as the manifest of the written merge would.
+
+    Raises OSError where an input of such a tensor cannot be read again.
+    """
+    found = []
+    for tensor in plan.tensors:
+        raw = merged[tensor.spec.name].flatten().view(torch.uint8).numpy()
+        count = count_nonfinite(raw, tensor.spec.dtype.name) if tensor.spec.dtype.is_float else 0
+        if count:
+            found.append(explained(plan, tensor, count, trace({"tensor": tensor})["traced"]))
+    return tuple(found)
 
 
 def _asking(merges: Sequence[_Merge], asked: Sequence[dict[int, Round]]) -> Callable[[int, str], bool]:

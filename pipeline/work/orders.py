@@ -74,13 +74,15 @@ class Clock:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The proof that one merge's part of a unit is done: digests of its bytes, by "tensor[start:stop]".
+    """The proof that one merge's part of a unit is done: digests of its bytes, by "tensor[start:stop]", and
+    how many of the merged elements are NaN or infinite, by tensor (those that have none are left out).
 
     `read_bytes` are those that this merge needed, the seconds are the whole unit's. `rounds`: how many of the
     pieces it held took each of the method's rounds, which shows where a guess missed and more were needed.
     """
 
     digests: dict[str, str]
+    nonfinite: Mapping[str, int]
     read_bytes: int
     write_bytes: int
     elapsed_s: float
@@ -92,6 +94,7 @@ class Receipt:
         """As plain data for the ledger."""
         return {
             "digests": self.digests,
+            "nonfinite": dict(self.nonfinite),
             "read_bytes": self.read_bytes,
             "write_bytes": self.write_bytes,
             "elapsed_s": round(self.elapsed_s, 4),

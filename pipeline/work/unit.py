@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from cluster.fold import pack
 from pipeline.errors import CheckpointError
@@ -24,6 +23,7 @@ from pipeline.methods import load_method
 from pipeline.methods.contract import Partial, Scope
 from pipeline.work.lanes import Lane, make_lane
 from pipeline.work.orders import Clock, MergeOrder, PieceOrder, Receipt, UnitOrder
+from pipeline.work.proof import Proof
 from pipeline.work.reading import Arena, Bytes, Load
 from pipeline.work.rounds import Walk
 from pipeline.work.sharing import shared_loads
@@ -54,10 +54,18 @@ class _Progress:
     read_bytes: int = 0
     write_bytes: int = 0
     passed: dict[str, Partial] = field(default_factory=dict)
-    digests: dict[str, Any] = field(default_factory=dict)
+    proofs: dict[str, Proof] = field(default_factory=dict)
     rounds: Counter[str] = field(default_factory=Counter)
     partials: dict[str, Partial] = field(default_factory=dict)
     packed: dict[str, bytes] = field(default_factory=dict)
+
+    def nonfinite(self) -> dict[str, int]:
+        """Elements of each tensor that are NaN or infinite, over the unit's pieces of it."""
+        counts: Counter[str] = Counter()
+        for piece in self.order.pieces:
+            if proof := self.proofs.get(piece.name):
+                counts[piece.tensor.spec.name] += proof.nonfinite
+        return {name: count for name, count in counts.items() if count}
 
     def walk(self, lane: Lane, load: Load) -> Walk:
         """A walk over one of the merge's loads."""
@@ -87,7 +95,8 @@ def _merge(order: UnitOrder) -> list[dict[str, Any]]:
             clock.compute_s += time.perf_counter() - mark - (clock.write_s - waited)
     return [
         Receipt(
-            digests={key: digest.hexdigest() for key, digest in merge.digests.items()},
+            digests={key: proof.hexdigest() for key, proof in merge.proofs.items()},
+            nonfinite=merge.nonfinite(),
             read_bytes=merge.read_bytes,
             write_bytes=merge.write_bytes,
             elapsed_s=time.perf_counter() - began,
@@ -102,16 +111,16 @@ def _merge(order: UnitOrder) -> list[dict[str, Any]]:
 def _lay_down(merge: _Progress, lane: Lane, load: Load, output: Output) -> None:
     """Merge or copy one load of one merge."""
     order, directory = load.request.order, merge.order.directory
-    digest = merge.digests.setdefault(order.name, xxhash.xxh3_128())
+    proof = merge.proofs.setdefault(order.name, Proof(order.tensor.spec.dtype))
     walk = merge.walk(lane, load)
     merge.write_bytes += walk.numel * order.tensor.spec.dtype.size_bytes
     if order.tensor.action == "copy":
         all_equal(load, merge.order.models, merge.order.name)
-        output.copy(load, directory, digest)
+        output.copy(load, directory, proof)
         return
     if order.piece.mode == "resident":
         merge.rounds.update(walk.settle(Scope(order.tensor.spec.numel)))
-    output.merge(walk, directory, digest)
+    output.merge(walk, directory, proof)
     merge.passed[order.name] = walk.before
 
 

@@ -23,8 +23,8 @@ from pipeline.work.rounds import Walk
 
 class Output:
     """The output files of one unit. Leaving the context waits for the last write and raises what went wrong
-    with it. What is given no directory is digested and dropped. `buffers` are kept from unit to unit, so that
-    their pages stay warm.
+    with it. What is given no directory goes into its proof and is dropped. `buffers` are kept from unit to
+    unit, so that their pages stay warm.
     """
 
     def __init__(self, lane: Lane, clock: Clock, buffers: list[Bytes | None]) -> None:
@@ -34,7 +34,7 @@ class Output:
         self._pending: list[Future[None] | None] = [None, None]
         self._turn = 0
 
-    def merge(self, walk: Walk, directory: str, digest: Any) -> None:
+    def merge(self, walk: Walk, directory: str, proof: Any) -> None:
         """Apply the method to every tile of the walk's load; write as many at a time as a buffer holds."""
         tensor, first = walk.load.request.order.tensor, walk.load.request.start
         size = tensor.spec.dtype.size_bytes
@@ -54,19 +54,19 @@ class Output:
             if stop == end or stop + tile - filled_from > room:
                 self._lane.settle()
                 data = buffer()[: (stop - filled_from) * size]
-                self._submit(_path(directory, tensor), data, _offset(tensor, first + filled_from), digest)
+                self._submit(_path(directory, tensor), data, _offset(tensor, first + filled_from), proof)
                 filled_from = stop
 
         walk.apply(place, done)
 
-    def copy(self, load: Load, directory: str, digest: Any) -> None:
+    def copy(self, load: Load, directory: str, proof: Any) -> None:
         """Write the first input's bytes as they are."""
         raw = load.raw[0]
         tensor = load.request.order.tensor
         offset = _offset(tensor, load.request.start)
         data = self._buffer(raw.size, offset)[: raw.size]
         data[:] = raw
-        self._submit(_path(directory, tensor), data, offset, digest)
+        self._submit(_path(directory, tensor), data, offset, proof)
 
     def _buffer(self, size_bytes: int, offset_bytes: int) -> Bytes:
         """The buffer whose turn it is, once its last write has finished; from where it goes to this offset at
@@ -83,12 +83,12 @@ class Output:
         begin = skip_bytes(offset_bytes, held.ctypes.data)
         return held[begin : begin + size_bytes]
 
-    def _submit(self, path: str | None, data: Bytes, offset_bytes: int, digest: Any) -> None:
-        self._pending[self._turn] = self._pool.submit(self._write, path, data, offset_bytes, digest)
+    def _submit(self, path: str | None, data: Bytes, offset_bytes: int, proof: Any) -> None:
+        self._pending[self._turn] = self._pool.submit(self._write, path, data, offset_bytes, proof)
         self._turn = 1 - self._turn
 
-    def _write(self, path: str | None, data: Bytes, offset_bytes: int, digest: Any) -> None:
-        digest.update(data)
+    def _write(self, path: str | None, data: Bytes, offset_bytes: int, proof: Any) -> None:
+        proof.update(data)
         if path is None:
             return
         fd = self._files.writing(path)

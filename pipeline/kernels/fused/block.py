@@ -18,6 +18,7 @@ from pipeline.kernels.fused.floats import CODES
 from pipeline.kernels.fused.sparse import EXPERT
 from pipeline.kernels.keys import draw_limit
 from pipeline.kernels.limbs import UNIT_EXPONENT
+from pipeline.kernels.rounding import rounded
 
 _ALL = 1 << 62
 _F32_UNIT_EXPONENT = -149
@@ -55,7 +56,7 @@ class FusedBlock(Block):
     def average(self, weights: Sequence[float], divisor: float) -> NDArray[np.uint8]:
         """See `Block`."""
         experts = self._weighted([Losses()] * len(self.experts), weights)
-        mixing.average(experts, self.numel, np.float32(divisor), *self._types(), self.out)
+        mixing.average(experts, self.numel, _single(divisor), *self._types(), self.out)
         return self.out
 
     def weighted_sum(
@@ -63,7 +64,7 @@ class FusedBlock(Block):
     ) -> NDArray[np.uint8]:
         """See `Block`."""
         experts = self._weighted(losses, weights)
-        scalars = np.float32(divisor), np.float32(factor)
+        scalars = _single(divisor), _single(factor)
         mixing.weighted_sum(self._base(), experts, self.numel, self.start, *scalars, *self._types(), self.out)
         self._note(range(len(experts)), experts)
         return self.out
@@ -79,7 +80,7 @@ class FusedBlock(Block):
     ) -> NDArray[np.uint8]:
         """See `Block`."""
         experts = self._weighted(losses, weights)
-        scalars = int(normalize), np.float32(factor), zero_sign
+        scalars = int(normalize), _single(factor), zero_sign
         mixing.elected_mean(self._base(), experts, self.numel, self.start, *scalars, *self._types(), self.out)
         self._note(range(len(experts)), experts)
         return self.out
@@ -165,7 +166,7 @@ class FusedBlock(Block):
             row["address"], row["code"], row["factor"] = (
                 expert.raw.ctypes.data,
                 CODES[expert.dtype],
-                loss.factor,
+                _single(loss.factor),
             )
             if loss.drop is not None:
                 row["drops"], row["key"] = 1, loss.drop.key
@@ -175,6 +176,11 @@ class FusedBlock(Block):
                 row["trims"], row["pattern"] = 1, loss.trim.pattern
                 row["equal"] = _ALL if loss.trim.equal is None else loss.trim.equal
         return rows
+
+
+def _single(value: float) -> np.float32:
+    """A scalar in fp32, infinite where that cannot hold it, as torch takes it."""
+    return np.float32(rounded(value, "float32"))
 
 
 def _total(sums_X: NDArray[np.int64]) -> int:
