@@ -10,6 +10,7 @@ import pytest
 from cluster.on_ray import RayExecutor
 from pipeline import run_merge
 from pipeline.checkpoint.manifest import read_manifest
+from tests.helpers.broken import spoil
 from tests.helpers.killer import MARKER, run_unit_dying
 from tests.helpers.merging import SETTINGS, merge, plan, small_tiles, weight_bytes, write_config
 from tests.helpers.models import write_family
@@ -26,15 +27,19 @@ def ray_here() -> Iterator[RayExecutor]:
 def test_ray_gives_the_local_bytes(
     setting: str, ray_here: RayExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every method, cut into many units on Ray, has the bytes of one local worker with whole tensors."""
-    base, experts = write_family(tmp_path / "models", experts=3, dtype="bfloat16", shards=2)
+    """Every method, cut into many units on Ray, has the bytes of one local worker with whole tensors, and
+    says the same of elements that are not finite.
+    """
+    base, experts = write_family(tmp_path / "models", experts=3, dtype="bfloat16")
+    spoil(experts[1], "lm_head.weight", {3: float("nan"), 400: float("inf")})
     config = write_config(tmp_path / "merge.json", setting, base, experts)
-    merge(config, tmp_path / "local", workers=1, shard_size_bytes=4000)
+    local = merge(config, tmp_path / "local", workers=1, shard_size_bytes=4000)
     small_tiles(monkeypatch)
     found = plan(config, shard_size_bytes=4000)
     assert len(found.units) > 2
-    run_merge(found, tmp_path / "ray", ray_here)
+    manifest = run_merge(found, tmp_path / "ray", ray_here)
     assert weight_bytes(tmp_path / "ray") == weight_bytes(tmp_path / "local")
+    assert manifest.nonfinite == local.nonfinite and manifest.nonfinite
 
 
 @pytest.mark.parametrize("setting", ["dare_ties"])

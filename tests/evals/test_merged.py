@@ -25,6 +25,7 @@ from pipeline.errors import InputError
 from pipeline.work.holding import merge_in_memory
 from tests.evals.test_harness import by_lm_eval
 from tests.helpers.architectures import write_architecture
+from tests.helpers.broken import spoil
 from tests.helpers.inline import InlineExecutor
 from tests.helpers.merging import merge, write_config
 from tests.helpers.models import read_tensors, write_model
@@ -234,3 +235,26 @@ def test_a_changed_file_beside_the_weights_is_another_merge(home: Path, tmp_path
     changed = json.loads((base / name).read_text()) if (base / name).exists() else {}
     (base / name).write_text(json.dumps({**changed, "eos_token_id": [2, 5]}))
     assert describe_merges(config, Digests())[0].digest != first
+
+
+def test_a_merge_in_memory_that_is_not_finite_is_said(
+    home: Path, suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A NaN that no logit shows is warned of once a merge, with the tensor and the expert; scores stay. One
+    that reaches the logits leaves no score, as ever. A clean merge says nothing.
+    """
+    unread = write_model(tmp_path / "unread", seed=40, base=home / "base", delta=0.1)
+    spoil(unread, "model.embed_tokens.weight", {3 * 32: float("nan")})  # the unknown token
+    ruined = write_model(tmp_path / "ruined", seed=41, base=home / "base", delta=0.1)
+    spoil(ruined, "model.norm.weight", {0: float("nan")})
+    scored = {}
+    for name, expert in (("clean", home / "expert"), ("unread", unread), ("ruined", ruined)):
+        config = write_config(tmp_path / f"{name}.json", "ties", home / "base", [expert])
+        request = make_request([config], [suite.file], tasks=["pick", "surprise"])
+        found = evaluate(request.pairs, InlineExecutor, tmp_path / f"{name}-scores", Setting())
+        scored[name] = (len(found.records), len(found.failures), capsys.readouterr().err.splitlines())
+    assert scored["clean"] == (2, 0, [])
+    warned = 'warning: {}: tensor "{}": 1 element is NaN or infinite, first in model "{}"'
+    unread_line = warned.format("unread.json", "model.embed_tokens.weight", unread)
+    assert scored["unread"] == (2, 0, [unread_line])
+    assert scored["ruined"] == (0, 2, [warned.format("ruined.json", "model.norm.weight", ruined)])

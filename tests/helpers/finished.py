@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.checkpoint.manifest import Manifest, make_manifest, write_manifest
+from pipeline.checkpoint.nonfinite import NonFinite
 from tests.helpers.models import write_model
 
 INPUT = {
@@ -17,6 +18,11 @@ INPUT = {
         {"path": "/models/base/m.safetensors", "size_bytes": 7, "header_digest": "0" * 32, "mtime_ns": 1}
     ],
 }
+#: A tensor whose elements come from an input and from an overflow, and one of an overflow alone.
+NONFINITE = (
+    NonFinite("model.norm.weight", count=2, model="acme/base@main", overflowed=1, dtype="bfloat16"),
+    NonFinite("lm_head.weight", count=4, model=None, overflowed=4, dtype="float16"),
+)
 
 
 def manifest_of(directory: Path, **changes: Any) -> Manifest:
@@ -27,6 +33,7 @@ def manifest_of(directory: Path, **changes: Any) -> Manifest:
         "inputs": [INPUT],
         "libraries": {"mergescale": "1.2.3", "torch": "2"},
         "timings": {"seconds": 1.5, "units": []},
+        "nonfinite": NONFINITE,
     }
     return make_manifest(directory, **{**facts, **changes})
 

@@ -75,6 +75,16 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "config a list": (lambda m: m.update(config=[]), "config"),
     "no fingerprint": (lambda m: m.update(fingerprint=None), "fingerprint"),
     "another model digest": (lambda m: m.update(model_digest="0" * 32), "model_digest"),
+    "what is not finite as text": (lambda m: m.update(nonfinite="none"), "nonfinite"),
+    "a tensor as text": (lambda m: m["nonfinite"].append("w"), "nonfinite[2]"),
+    "no count": (lambda m: m["nonfinite"][0].pop("count"), "nonfinite[0].count"),
+    "a count of none": (lambda m: m["nonfinite"][1].update(count=0, overflowed=0), "nonfinite[1].count"),
+    "a count of true": (lambda m: m["nonfinite"][1].update(count=True), "nonfinite[1].count"),
+    "more overflowed": (lambda m: m["nonfinite"][0].update(overflowed=3), "nonfinite[0].overflowed"),
+    "all overflowed": (lambda m: m["nonfinite"][0].update(overflowed=2), "nonfinite[0].overflowed"),
+    "no cause": (lambda m: m["nonfinite"][1].update(overflowed=3), "nonfinite[1].overflowed"),
+    "a model by number": (lambda m: m["nonfinite"][0].update(model=0), "nonfinite[0].model"),
+    "a type of integers": (lambda m: m["nonfinite"][0].update(dtype="int8"), "nonfinite[0].dtype"),
     "another weights digest": (lambda m: m.update(weights_digest="0" * 32), "weights_digest"),
 }
 
