@@ -40,6 +40,36 @@ def above_chance(
     return _divide(over - chance, np.where(under > chance, under - chance, 0.0))
 
 
+def quotient(over: Floats, under: Floats) -> Floats:
+    """over / under of two figures with resamples: [0] the plain quotient, the rest without its bias.
+
+    A quotient of noisy means is too large on average (E[x/y] > E[x]/E[y]), and resampling adds the same bias
+    once more. So resamples are those of the quotient's linear part about (quotient - bias), with the bias to
+    second order: Q var(y)/y^2 - cov(x, y)/y^2 (Cochran 1977, section 6.8). Their mean is exactly that.
+    NaN where it would divide by zero.
+    """
+    first, last = float(over[0]), float(under[0])
+    resamples = max(over.size, under.size) - 1
+    if last == 0:
+        return np.full(resamples + 1, np.nan)
+    plain = first / last
+    if not resamples:
+        return np.array([plain])
+    over_R, under_R = (
+        one[1:] - one[1:].mean() if one.size > 1 else np.zeros(resamples) for one in (over, under)
+    )
+    rest_R = (over_R - plain * under_R) / last
+    bias = -float(rest_R @ under_R) / resamples / last
+    drawn = np.empty(resamples + 1)
+    drawn[0], drawn[1:] = plain, plain - bias + rest_R
+    return drawn
+
+
+def centre(drawn: Floats) -> float:
+    """A figure without its bias: the mean of its resamples, what was measured where there are none."""
+    return float(drawn[1:].mean()) if drawn.size > 1 else float(drawn[0])
+
+
 def is_mean_of(value: float, items: Sequence[float]) -> bool:
     """Whether a score is the mean over its items: then resampling items resamples the score."""
     return bool(items) and math.isclose(fmean(items), value)

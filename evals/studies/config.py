@@ -15,6 +15,7 @@ from evals.strict import Node
 from evals.studies.bases import BaseMembers, known_sizes, read_bases
 from evals.studies.fields import chosen, count, name_of, rising, text_of, whole
 from evals.studies.methods import read_method
+from evals.studies.tables.values import SMALLEST_EFFECT
 from evals.suites import Suite, load_suite
 from evals.task import NAME, Role, Task
 from pipeline.config.place import Place, describe
@@ -27,19 +28,8 @@ REFERENCES: tuple[Reference, ...] = get_args(Reference)
 SCORED: tuple[Scored, ...] = get_args(Scored)
 _TOP = (
     *("name", "out", "suites", "data", "skip_missing", "family", "bases", "sizes", "categories", "methods"),
-    *(
-        "experts",
-        "seeds",
-        "runs",
-        "tune",
-        "compare",
-        "scored",
-        "limit",
-        "limits",
-        "by_size",
-        "keep",
-        "bootstrap",
-    ),
+    *("experts", "seeds", "runs", "tune", "compare", "scored", "limit", "limits", "by_size", "keep"),
+    *("bootstrap", "smallest_effect"),
 )
 _RESAMPLES, _FEWEST_RESAMPLES, _MOST_RESAMPLES = 1000, 20, 100_000
 #: What models of a base are called that are no expert: no category may have these names.
@@ -85,8 +75,9 @@ class StudyConfig:
     keep: write the merged models under OUT/merged too.  limit: items a task at most.
     limits: those of single tasks by name, in its place.  size_limits: of every task for models of a size,
     where lower.
-    resamples: of the bootstrap.  family: the directory of the built family that the bases come from, None
-    where the file lists them.  data, skip_missing: as `evals.suites.locate_data` has them.
+    resamples: of the bootstrap.  smallest_effect: of interest, in the units of every finding.  family: the
+    directory of the built family that the bases come from, None where the file lists them.  data,
+    skip_missing: as `evals.suites.locate_data` has them.
     """
 
     file: Path
@@ -110,6 +101,7 @@ class StudyConfig:
     family: Path | None = None
     limits: Mapping[str, int] = field(default_factory=dict)
     size_limits: Mapping[str, int] = field(default_factory=dict)
+    smallest_effect: float = SMALLEST_EFFECT
 
     def limited(self, tasks: Iterable[Task]) -> tuple[Task, ...]:
         """The tasks with the study's limits; that of a suite or of the tuning holds where it is lower."""
@@ -169,6 +161,7 @@ def load_study(path: Path | str) -> StudyConfig:
         family=Path(text_of(top, "family")) if "family" in top else None,
         limits=_limits(top, [*held_in.tasks, *(held_out.tasks if held_out is not None else ())]),
         size_limits=_size_limits(top, bases),
+        smallest_effect=_smallest_effect(top),
     )
 
 
@@ -185,6 +178,16 @@ def _resamples(top: Node) -> int:
     if not _FEWEST_RESAMPLES <= found <= _MOST_RESAMPLES:
         expected = f"{_FEWEST_RESAMPLES} to {_MOST_RESAMPLES:,}"
         raise top.wrong("bootstrap", "not a sensible number of resamples", expected=expected)
+    return found
+
+
+def _smallest_effect(top: Node) -> float:
+    """The smallest effect of interest. ConfigError: it is no number above 0 and below 1."""
+    if "smallest_effect" not in top:
+        return SMALLEST_EFFECT
+    found = top.take("smallest_effect", float)
+    if not 0 < found < 1:
+        raise top.wrong("smallest_effect", "not an effect of a score", expected="above 0, below 1")
     return found
 
 

@@ -18,7 +18,7 @@ from evals.studies.report.write import write_report
 from evals.studies.state import UNTUNED, WAITING, State, cost_rows, read_state, scores_of
 from evals.studies.tables.cost import costs
 from evals.studies.tables.tables import make_tables
-from evals.studies.tables.values import Cost, Score
+from evals.studies.tables.values import SMALLEST_EFFECT, Cost, Score
 from pipeline.checkpoint.files import atomic_write
 from pipeline.errors import InputError, OutputError
 
@@ -101,6 +101,7 @@ def _report(state: State, scores: Sequence[Score], spent: tuple[Cost, ...], plac
         (),
         qualities=state.facts["qualities"],
         resamples=state.facts["resamples"],
+        smallest_effect=state.facts.get("smallest_effect", SMALLEST_EFFECT),
     )
     tables = replace(tables, costs=spent)
     return write_report(tables, _about(state, scores), place, published_text(state, spent))

@@ -181,6 +181,7 @@ def _said(study: Study) -> tuple[list[tuple[str, str, str]], dict[str, Any]]:
         "qualities": list(dict.fromkeys(base.quality for base in config.bases)),
         "methods": [method.name for method in config.methods],
         "resamples": config.resamples,
+        "smallest_effect": config.smallest_effect,
         "protocol": _protocol(study),
     }
     return models, facts

@@ -48,7 +48,7 @@ class State:
     """A study's order as it was written. models: (what, path, digest) of every checkpoint it starts from.
 
     facts: what else a report says: "name", "config" (text), "setting", "versions", "qualities", "methods",
-    "resamples", "protocol".
+    "resamples", "smallest_effect" (not in those of earlier versions), "protocol".
     """
 
     asked: tuple[Asked, ...]

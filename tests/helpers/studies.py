@@ -12,9 +12,11 @@ from evals.studies.tables.values import (
     Estimate,
     Finding,
     Fit,
+    Judgement,
     Point,
     Question,
     Role,
+    Scope,
     Score,
     Subject,
     Tables,
@@ -119,25 +121,39 @@ def findings() -> tuple[Finding, ...]:
     verdicts: tuple[Verdict, ...] = (
         "supported",
         "supported",
-        "not supported",
-        "supported",
+        "the opposite is seen",
+        "no larger difference",
         "cannot tell",
     )
-    rows = (("1m, 8 experts", Estimate(0.17, 0.01, 0.15, 0.19)), ("4m, 8 experts", None))
+    rows = (("1m, 8 experts", Estimate(0.17, 0.01, 0.15, 0.19), None), ("4m, 8 experts", None, None))
     return tuple(
-        Finding(
-            number,
-            claim,
-            "paired difference over tasks and seeds, sign-flip permutation test",
-            None if verdict == "cannot tell" else Estimate(0.171, None, 0.142, 0.198),
-            "held-in ratio, strong − weak",
-            None if verdict == "cannot tell" else 0.0004,
-            verdict,
-            "one size only" if verdict == "cannot tell" else "the interval excludes 0",
-            "IT over PT by 0.26–0.47 at 8 experts",
-            rows,
-        )
+        _finding(number, claim, verdict, rows)
         for number, (claim, verdict) in enumerate(zip(claims, verdicts, strict=True), start=1)
+    )
+
+
+def _finding(
+    number: int,
+    claim: str,
+    verdict: Verdict,
+    rows: tuple[tuple[str, Estimate, None] | tuple[str, None, None], ...],
+) -> Finding:
+    """One claim with its two scopes; without an effect where it cannot tell."""
+    effect = None if verdict == "cannot tell" else Estimate(0.171, None, 0.142, 0.198)
+    scopes: tuple[Scope, ...] = ("for these models", "for models like these")
+    return Finding(
+        number,
+        claim,
+        "paired difference over methods and counts",
+        effect,
+        "held-in share, strong − weak",
+        tuple(Judgement(scope, effect, 0.0004, 0.002, verdict, "so") for scope in scopes) if effect else (),
+        verdict,
+        "the interval excludes 0" if effect else "one size only",
+        "IT over PT by 0.26–0.47 at 8 experts",
+        "share of the gain",
+        ("ratio", effect, verdict) if effect else None,
+        rows,
     )
 
 

@@ -99,8 +99,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "evals.family": ("evals", "pipeline", "cluster.contract"),
     "evals.studies": ("evals", "pipeline", "cluster.contract", "cluster.progress"),
     "evals.studies.config": (
-        "evals.studies.bases", "evals.studies.fields", "evals.studies.methods", "evals.setting",
-        "evals.strict", "evals.suites", "evals.task", "pipeline",
+        "evals.studies.bases", "evals.studies.fields", "evals.studies.methods", "evals.studies.tables",
+        "evals.setting", "evals.strict", "evals.suites", "evals.task", "pipeline",
     ),
     "evals.studies.bases": ("evals.studies.fields", "evals.family", "evals.strict", "evals.suites"),
     "evals.studies.grid": (

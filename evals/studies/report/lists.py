@@ -23,7 +23,10 @@ def law_fits(study: Study) -> Listing:
             if fit.is_line:
                 numbers = (HOLE, HOLE, "a straight line in k: no limit can be told")
             else:
-                numbers = (figure(fit.limit[size]), figure(fit.amplitude.get(size)), figure(fit.offset))
+                offset = (
+                    figure(fit.offset) if fit.is_offset_told else f"cannot be told {interval(fit.offset)}"
+                )
+                numbers = (figure(fit.limit[size]), figure(fit.amplitude.get(size)), offset)
             rows.append((*head, size, *numbers, number(fit.rmse)))
     heads = ("role", "quality", "method", "size", "S∞(N)", "A(N)", "b", "root mean square error")
     return Listing("Fits", heads, tuple(rows))

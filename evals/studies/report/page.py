@@ -21,13 +21,19 @@ from evals.studies.report.view import (
     reference_tasks,
     sheets,
 )
-from evals.studies.report.words import HOLE, figure, listing, several
+from evals.studies.report.words import HOLE, figure, listing, probability, several, verdict_text
+from evals.studies.tables.values import Verdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 #: Verdict -> the sign beside the word, told apart by shape.
-_SIGNS = {"supported": "✓", "not supported": "✗", "cannot tell": "?"}
+_SIGNS: dict[Verdict, str] = {
+    "supported": "✓",
+    "the opposite is seen": "✗",
+    "no larger difference": "≈",
+    "cannot tell": "?",
+}
 _SCHEME = {INK: "var(--ink)", FAINT: "var(--faint)", PAPER: "var(--paper)"}
 
 
@@ -43,13 +49,15 @@ class Contents:
     def values(self) -> Mapping[str, Any]:
         """The names that templates use."""
         study, about = self.study, self.about
+        smallest = study.tables.smallest_effect
         missing = [score for score in study.tables.scores if score.value is None]
         return {
             "about": about,
             "lede": lede(study),
             "missing_count": len(missing),
             "findings": study.tables.findings,
-            "signs": _SIGNS,
+            "said": {one: f"{sign} {verdict_text(one, smallest)}" for one, sign in _SIGNS.items()},
+            "smallest": f"{smallest:g}",
             "pictures": self.pictures,
             "sheets": sheets(study),
             "expert_sheets": expert_sheets(study),
@@ -145,6 +153,7 @@ def _environment(**settings: Any) -> Environment:
         **settings,
     )
     env.filters["figure"] = figure
+    env.filters["probability"] = probability
     return env
 
 

@@ -9,6 +9,9 @@ from evals.studies.report.study import Base, Study
 from evals.studies.report.words import HOLE, interval, listing, model_name, number, spread
 from evals.studies.tables.values import Estimate, Role, Score, Summary
 
+#: Of a merge that was made once: its interval holds no noise of which experts are drawn, nor of a method's
+#: own.
+ONE_DRAW = "one draw"
 MEASURES = {"ratio": "normalised", "raw": "raw scores", "corrected": "chance-corrected"}
 _SAYS = {
     (
@@ -18,14 +21,21 @@ _SAYS = {
     ("ratio", "held-out"): "Score over that of the base the experts came from.",
     ("raw", "held-in"): "Mean score; only categories whose expert is in the merge.",
     ("raw", "held-out"): "Mean score.",
-    ("corrected", "held-in"): "(score − chance) / (expert's score − chance): 0 is guessing, 1 the expert.",
-    ("corrected", "held-out"): "(score − chance) / (base's score − chance): 0 is guessing, 1 the base.",
+    (
+        "corrected",
+        "held-in",
+    ): "Share of the experts' gain over guessing, over all tasks together: 0 is guessing, 1 the experts.",
+    (
+        "corrected",
+        "held-out",
+    ): "Share of the base's gain over guessing, over all tasks together: 0 is guessing, 1 the base.",
 }
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A cell of a sheet. anchor: of its records.  note: number of what is missing, None where it is there."""
+    """A cell of a sheet. spread: over seeds, or that there is one draw.  anchor: of its records.  note:
+    number of what is missing, None where it is there."""
 
     value: str
     spread: str
@@ -81,7 +91,10 @@ def cells_behind(study: Study) -> tuple[Behind, ...]:
             f"cell-{study.position(cell)}",
             cell,
             cell_name(cell),
-            _parts({f"seed {seed}": value for seed, value in cell.by_seed.items()}),
+            _parts(
+                {f"seed {seed}": value for seed, value in cell.by_seed.items()}
+                | {f"run {run}": value for run, value in cell.by_run.items()}
+            ),
             _parts(cell.by_category),
         )
         for cell in study.tables.summaries
@@ -200,7 +213,8 @@ def _entry(study: Study, cell: Summary, measure: str, notes: Mapping[str, int]) 
     anchor = f"cell-{study.position(cell)}"
     if value == HOLE:
         return Entry(HOLE, "", "", anchor, notes.get(lacks(cell)))
-    return Entry(value, spread(found), interval(found), anchor, None)
+    one_draw = cell.subject.kind == "merge" and len(cell.by_seed) == 1
+    return Entry(value, spread(found) or (ONE_DRAW if one_draw else ""), interval(found), anchor, None)
 
 
 def reference_tasks(study: Study) -> tuple[Listing, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from evals.studies.tables.values import Estimate, Subject
+from evals.studies.tables.values import Estimate, Subject, Verdict
 
 HOLE = "–"
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
@@ -34,6 +34,18 @@ def figure(estimate: Estimate | None) -> str:
     """An estimate on one line: value, spread, interval, whichever there are."""
     value = number(None if estimate is None else estimate.value)
     return " ".join(part for part in (value, spread(estimate), interval(estimate)) if part)
+
+
+def probability(p: float | None) -> str:
+    """A p to two digits, "< 0.0001" below that; a dash where there is none."""
+    if p is None:
+        return HOLE
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def verdict_text(verdict: Verdict, smallest: float) -> str:
+    """A verdict with the smallest effect of interest where it is about that."""
+    return f"no difference larger than {smallest:g}" if verdict == "no larger difference" else verdict
 
 
 def size_text(size_bytes: int) -> str:

@@ -1,51 +1,95 @@
 """Scores averaged as the paper does: inside a category, over categories, over seeds; never over a gap.
 
-All figures are arrays of resamples (see sheet.py). Summaries, findings and fits are read from here.
+All figures carry their resamples (see sheet.py and noise.py). Summaries, findings and fits read from here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from evals.ratios import Floats, mean
+import numpy as np
+
+from evals.ratios import Floats, mean, quotient
 from evals.studies.tables.cells import Cell, cell
+from evals.studies.tables.noise import Draw, Noisy, over_draws
 from evals.studies.tables.sheet import KINDS, Sheet, name
-from evals.studies.tables.values import Role, Subject
+from evals.studies.tables.values import Question, Role, Subject
 
 ROLES: tuple[Role, ...] = ("held-in", "held-out")
+#: What a figure can be: see `values.Summary`; pooled is the mean score over the reference's mean score.
+Measure = Literal["raw", "ratio", "corrected", "pooled"]
+#: A reference nearer to zero than so many standard errors gives its quotient no interval.
+TOLD = 2.0
+#: Why a share of the reference's gain cannot be formed where all levels of chance are known.
+NO_GAIN: dict[Role, str] = {
+    "held-in": "its experts are not above chance",
+    "held-out": "its base is not above chance",
+}
 
 
 @dataclass(frozen=True)
 class Figures:
-    """raw, ratio, corrected over categories; the ratio of each; where they come from and what they lack."""
+    """One draw's figures over categories; the ratio of each; where they come from and what they lack."""
 
     raw: Floats | None
     ratio: Floats | None
     corrected: Floats | None
+    pooled: Floats | None
     by_category: Mapping[str, Floats | None]
     records: tuple[str, ...]
     holes: tuple[str, ...]
     undefined: tuple[str, ...]
 
+    def of(self, measure: Measure) -> Floats | None:
+        """The figure of a measure."""
+        return {"raw": self.raw, "ratio": self.ratio, "corrected": self.corrected, "pooled": self.pooled}[
+            measure
+        ]
+
 
 @dataclass(frozen=True)
 class Average:
-    """Subjects alike but for their seed, in one role. None: missing or undefined, see `values.Summary`.
+    """Subjects alike but for their seed and run, in one role.
 
-    experts: seed -> the held-in categories that count for it.  seeds: seed -> its figures.  all: their mean.
+    experts: seed -> the held-in categories that count for it.  draws: (run, seed) -> its figures.
+    by_category: category -> the mean ratio over the draws in which it counts, as measured.
     """
 
     subject: Subject
     role: Role
     experts: Mapping[int, tuple[str, ...]]
-    seeds: Mapping[int, Figures]
-    all: Figures
+    draws: Mapping[Draw, Figures]
+    draw_seed: int
 
     @property
     def cell(self) -> tuple[str, str, str, int]:
         """Where it stands in the grid: size, quality, method, count."""
         return self.subject.size, self.subject.quality, self.subject.method, self.subject.count
+
+    def over(self, measure: Measure, seeds: Iterable[int] | None = None) -> Noisy | None:
+        """The mean over seeds, those named or all, and runs; None where any lacks the figure."""
+        own = set(self.experts) if seeds is None else set(seeds)
+        there = {draw: one.of(measure) for draw, one in self.draws.items() if draw[1] in own}
+        whole = {draw: drawn for draw, drawn in there.items() if drawn is not None}
+        if not whole or len(whole) < len(there):
+            return None
+        return over_draws(self.subject.base, whole, self.draw_seed)
+
+    def lines(self, field: Literal["records", "holes", "undefined"]) -> tuple[str, ...]:
+        """What all draws say in a field, each line once."""
+        return _lines(self.draws.values(), field)
+
+    @property
+    def by_category(self) -> dict[str, float | None]:
+        """Category -> ratio as measured, None where any draw lacks it."""
+        found: dict[str, list[Floats | None]] = {}
+        for one in self.draws.values():
+            for category, drawn in one.by_category.items():
+                found.setdefault(category, []).append(drawn)
+        means = {category: mean(drawn) for category, drawn in sorted(found.items())}
+        return {category: None if one is None else float(one[0]) for category, one in means.items()}
 
 
 def averages(sheet: Sheet) -> tuple[Average, ...]:
@@ -66,15 +110,22 @@ def averages(sheet: Sheet) -> tuple[Average, ...]:
             if not everything:
                 continue
             if group.kind == "merge":
-                counted = {one.seed: (one, one.experts) for one in subjects}
+                counted = {(one.run, one.seed): (one, one.experts) for one in subjects}
             else:
-                counted = {0: (subjects[0], everything)}
+                counted = {(run, 0): (one, everything) for run, one in _runs(sheet, subjects, role).items()}
             rows.append(_average(sheet, group, role, counted))
             if group.kind in ("base", "multitask"):
-                rows += _beside_merges(sheet, subjects[0], role)
+                rows += _beside_merges(sheet, group, _runs(sheet, subjects, role), role)
         rows += _best_experts([row for row in rows if row.role == role and row.subject.kind == "expert"])
     sizes = list(sheet.sizes)
     return tuple(sorted(rows, key=lambda row: _row_order(row, sizes)))
+
+
+def _runs(sheet: Sheet, subjects: Sequence[Subject], role: Role) -> dict[int, Subject]:
+    """Run -> its model. A base is the same in all: held-in it is set over the experts of each run."""
+    if subjects[0].kind == "base" and role == "held-in":
+        return dict.fromkeys(sheet.runs[subjects[0].base], subjects[0])
+    return {one.run: one for one in subjects}
 
 
 def _counted(sheet: Sheet, role: Role) -> tuple[str, ...]:
@@ -82,7 +133,7 @@ def _counted(sheet: Sheet, role: Role) -> tuple[str, ...]:
 
     Where no expert is compared with, they are all.
     """
-    known = {category for _, category in sheet.experts}
+    known = {category for _, category, _ in sheet.experts}
     every = tuple(sheet.categories[role])
     return tuple(one for one in every if one in known) if role == "held-in" and known else every
 
@@ -94,29 +145,32 @@ def _row_order(row: Average, sizes: Sequence[str]) -> tuple[object, ...]:
 
 
 def _groups(subjects: Iterable[Subject]) -> dict[Subject, list[Subject]]:
-    """Subjects that are alike but for seed and, of merges, experts."""
+    """Subjects that are alike but for seed, run and, of merges, experts."""
     found: dict[Subject, list[Subject]] = {}
     for subject in subjects:
         own = subject.experts if subject.kind == "expert" else ()
-        found.setdefault(replace(subject, seed=0, experts=own), []).append(subject)
+        found.setdefault(replace(subject, seed=0, run=0, experts=own), []).append(subject)
     return found
 
 
-def _beside_merges(sheet: Sheet, model: Subject, role: Role) -> list[Average]:
+def _beside_merges(sheet: Sheet, group: Subject, runs: Mapping[int, Subject], role: Role) -> list[Average]:
     """A model that is no merge on the categories of merges of k experts, for every k and its seeds.
 
     Seeds that draw the same experts are one: nothing of such a model differs between them.
     """
-    counted: dict[int, dict[int, tuple[Subject, tuple[str, ...]]]] = {}
+    counted: dict[int, dict[int, tuple[str, ...]]] = {}
     for one in sheet.subjects:
-        if one.kind == "merge" and one.base == model.base:
-            counted.setdefault(one.count, {})[one.seed] = (model, tuple(sorted(one.experts)))
-    group = replace(model, seed=0, experts=())
+        if one.kind == "merge" and one.base == group.base:
+            counted.setdefault(one.count, {})[one.seed] = tuple(sorted(one.experts))
     found = []
     for count, seeds in counted.items():
-        alike = len({names for _, names in seeds.values()}) == 1
-        own = {seed: seeds[seed] for seed in ([min(seeds)] if alike else seeds)}
-        found.append(_average(sheet, replace(group, count=count), role, own))
+        alike = len(set(seeds.values())) == 1
+        own = {
+            (run, seed): (model, seeds[seed])
+            for run, model in runs.items()
+            for seed in ([min(seeds)] if alike else seeds)
+        }
+        found.append(_average(sheet, replace(group, experts=(), count=count), role, own))
     return found
 
 
@@ -127,85 +181,101 @@ def _best_experts(experts: Sequence[Average]) -> list[Average]:
         rows = sorted(
             (row for row in experts if row.subject.base == base), key=lambda row: row.subject.experts
         )
-        lacking = [row.all for row in rows if row.all.ratio is None]
-        best = rows[0] if lacking else max(rows, key=lambda row: _measured(row.all.ratio))
+        lacking = [row for row in rows if row.over("ratio") is None]
+        best = rows[0] if lacking else max(rows, key=_measured_ratio)
         if lacking:
-            holes, undefined = _lines(lacking, "holes"), _lines(lacking, "undefined")
-            nothing = Figures(None, None, None, dict.fromkeys(best.all.by_category), (), holes, undefined)
-            best = replace(best, seeds={0: nothing}, all=nothing)
+            holes, undefined = (_lines(lacking, field) for field in ("holes", "undefined"))
+            categories = dict.fromkeys(best.by_category)
+            nothing = Figures(None, None, None, None, categories, (), holes, undefined)
+            best = replace(best, draws={(0, 0): nothing})
         chosen = () if lacking else best.subject.experts
         found.append(replace(best, subject=replace(best.subject, kind="best expert", experts=chosen)))
     return found
 
 
-def _measured(drawn: Floats | None) -> float:
-    return float("-inf") if drawn is None else float(drawn[0])
+def _measured_ratio(row: Average) -> float:
+    drawn = row.over("ratio")
+    return float("-inf") if drawn is None else float(drawn.items[0])
 
 
 def _average(
-    sheet: Sheet, group: Subject, role: Role, counted: Mapping[int, tuple[Subject, tuple[str, ...]]]
+    sheet: Sheet, group: Subject, role: Role, counted: Mapping[Draw, tuple[Subject, tuple[str, ...]]]
 ) -> Average:
-    """counted: seed -> the subject and the held-in categories that count."""
-    experts = {seed: tuple(sorted(names)) for seed, (_, names) in sorted(counted.items())}
-    seeds = {}
-    for seed, names in experts.items():
-        seeds[seed] = _figures(sheet, counted[seed][0], role, names if role == "held-in" else ())
-    return Average(group, role, experts, seeds, _over_seeds(sheet, seeds))
+    """counted: (run, seed) -> the subject and the held-in categories that count."""
+    experts = {seed: tuple(sorted(names)) for (_, seed), (_, names) in sorted(counted.items())}
+    draws = {}
+    for draw, (subject, _) in sorted(counted.items()):
+        names = experts[draw[1]] if role == "held-in" else ()
+        draws[draw] = _figures(sheet, subject, role, names, draw[0])
+    return Average(group, role, experts, draws, sheet.seed)
 
 
-def _figures(sheet: Sheet, subject: Subject, role: Role, categories: Sequence[str]) -> Figures:
-    """One subject on the categories named, on all where none is."""
+def _figures(sheet: Sheet, subject: Subject, role: Role, categories: Sequence[str], run: int) -> Figures:
+    """One subject on the categories named, on all where none is, over the experts of a run."""
     asked = sheet.categories[role]
     names = categories or tuple(asked)
     cells: dict[str, list[Cell]] = {
-        category: [cell(sheet, subject, question) for question in asked.get(category, ())]
+        category: [cell(sheet, subject, question, run) for question in asked.get(category, ())]
         for category in names
     }
     flat = [one for group in cells.values() for one in group]
+    questions = {category: asked.get(category, ()) for category in names}
     by_category = {category: mean([one.ratio for one in group]) for category, group in cells.items()}
     raw = mean([mean([one.raw for one in group]) for group in cells.values()])
-    undefined = _lines(flat, "undefined")
-    if len({question.higher_is_better for category in names for question in asked.get(category, ())}) > 1:
+    reference = mean([mean([one.reference for one in group]) for group in cells.values()])
+    undefined = list(_lines(flat, "undefined"))
+    directions = {question.higher_is_better for group in questions.values() for question in group}
+    if len(directions) > 1:
         raw = None
-        undefined += (f"raw score of {name(subject)}: of some tasks more is better, of others less",)
+        undefined.append(f"raw score of {name(subject)}: of some tasks more is better, of others less")
+    corrected = pooled = None
+    if raw is not None and reference is not None:
+        chance, why = _chance(questions)
+        corrected = None if chance is None else _share(raw - chance, reference - chance)
+        pooled = _share(raw, reference) if directions == {True} else None
+        if corrected is None:
+            undefined.append(f"above chance of {name(subject)}: {why or NO_GAIN[role]}")
     unasked = tuple(f"{category} of {name(subject)}: no task" for category in names if category not in asked)
     return Figures(
         raw,
         mean(list(by_category.values())),
-        mean([mean([one.corrected for one in group]) for group in cells.values()]),
+        corrected,
+        pooled,
         by_category,
         _lines(flat, "records"),
         _lines(flat, "holes") + unasked,
-        undefined,
+        tuple(undefined),
     )
 
 
-def _over_seeds(sheet: Sheet, seeds: Mapping[int, Figures]) -> Figures:
-    """The mean over seeds; a category's is over the seeds in which it counts."""
-    ones = list(seeds.values())
-    by_category = {}
-    for category in sorted({category for one in ones for category in one.by_category}):
-        there = {
-            seed: one.by_category[category] for seed, one in seeds.items() if category in one.by_category
-        }
-        by_category[category] = mean_over_seeds(sheet, there)
-    return Figures(
-        mean_over_seeds(sheet, {seed: one.raw for seed, one in seeds.items()}),
-        mean_over_seeds(sheet, {seed: one.ratio for seed, one in seeds.items()}),
-        mean_over_seeds(sheet, {seed: one.corrected for seed, one in seeds.items()}),
-        by_category,
-        _lines(ones, "records"),
-        _lines(ones, "holes"),
-        _lines(ones, "undefined"),
-    )
+def chance_is_known(questions: Iterable[Question]) -> bool:
+    """Whether gains over guessing can be formed: every task has a level of chance, and more is better."""
+    return all(question.chance is not None and question.higher_is_better for question in questions)
 
 
-def mean_over_seeds(sheet: Sheet, by_seed: Mapping[int, Floats | None]) -> Floats | None:
-    """The mean over seeds with the seeds resampled (`Sheet.over_seeds`), None where any is missing."""
-    there = {seed: drawn for seed, drawn in by_seed.items() if drawn is not None}
-    return sheet.over_seeds(there) if there and len(there) == len(by_seed) else None
+def _chance(categories: Mapping[str, Sequence[Question]]) -> tuple[float | None, str]:
+    """(the level of chance averaged as scores are, None where there is none; why)."""
+    flat = [question for group in categories.values() for question in group]
+    if odd := [question.task for question in flat if not question.higher_is_better]:
+        return None, f"less is better on {', '.join(odd)}"
+    if odd := [question.task for question in flat if question.chance is None]:
+        return None, f"no level of chance is known for {', '.join(odd)}"
+    return mean([mean([question.chance for question in group]) for group in categories.values()]), ""
 
 
-def _lines(parts: Iterable[Cell | Figures], field: str) -> tuple[str, ...]:
+def _share(over: Floats, under: Floats) -> Floats | None:
+    """over / under, None where that is not above zero; without resamples where it might not be."""
+    if under[0] <= 0:
+        return None
+    drawn = quotient(over, under)
+    if drawn.size > 1 and under.size > 1 and under[0] < TOLD * float(under[1:].std()):
+        drawn[1:] = np.nan
+    return drawn
+
+
+def _lines(
+    parts: Iterable[Cell | Figures | Average], field: Literal["records", "holes", "undefined"]
+) -> tuple[str, ...]:
     """What all parts say in a field, each line once."""
-    return tuple(dict.fromkeys(line for part in parts for line in getattr(part, field)))
+    said = (part.lines(field) if isinstance(part, Average) else getattr(part, field) for part in parts)
+    return tuple(dict.fromkeys(line for lines in said for line in lines))

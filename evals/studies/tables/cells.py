@@ -5,33 +5,34 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from evals.ratios import Floats, above_chance, ratio
+from evals.ratios import Floats, quotient
 from evals.studies.tables.sheet import UNASKED, Sheet, name
 from evals.studies.tables.values import Question, Subject
 
 
 @dataclass(frozen=True)
 class Cell:
-    """raw, ratio, corrected: as in `values.Summary`, with resamples; None: missing or undefined.
+    """A score and its reference's with resamples, and the ratio of both; None: missing or undefined.
 
-    records: ids of the score and of its reference.  holes: what is missing, in words.  undefined: what cannot
-    be formed.
+    ratio: turned over where less is better.  records: ids of the score and of its reference.
+    holes: what is missing, in words.  undefined: what cannot be formed.
     """
 
     raw: Floats | None
+    reference: Floats | None
     ratio: Floats | None
-    corrected: Floats | None
     records: tuple[str, ...]
     holes: tuple[str, ...]
     undefined: tuple[str, ...]
 
 
-def cell(sheet: Sheet, subject: Subject, question: Question) -> Cell:
+def cell(sheet: Sheet, subject: Subject, question: Question, run: int) -> Cell:
     """The score over its reference: held-in that of the category's expert, held-out that of the base.
 
-    Source: Yadav et al. 2024, arXiv 2410.03617, section "evaluation"; above chance is ours.
+    run: which of the category's experts it is, where they were trained more than once.
+    Source: Yadav et al. 2024, arXiv 2410.03617, section "evaluation".
     """
-    reference, called = _reference(sheet, subject, question)
+    reference, called = _reference(sheet, subject, question, run)
     sources = (subject,) if reference is None else tuple(dict.fromkeys((subject, reference)))
     records = tuple(sheet.scores[one, question].id for one in sources if (one, question) in sheet.drawn)
     holes = [
@@ -45,30 +46,16 @@ def cell(sheet: Sheet, subject: Subject, question: Question) -> Cell:
     if holes or raw is None or reference is None:
         return Cell(raw, None, None, records, tuple(holes), ())
     under = sheet.drawn[reference, question]
-    over_reference = _defined(ratio(raw, under, question.higher_is_better))
-    corrected = _defined(above_chance(raw, under, question.chance, question.higher_is_better))
-    undefined = []
-    if over_reference is None:
-        undefined.append(f"ratio on {question.task} of {name(subject)}: it would divide by zero")
-    if corrected is None:
-        undefined.append(f"above chance on {question.task} of {name(subject)}: {_no_gain(question, called)}")
-    return Cell(raw, over_reference, corrected, records, (), tuple(undefined))
+    over_reference = quotient(raw, under) if question.higher_is_better else quotient(under, raw)
+    if math.isfinite(over_reference[0]):
+        return Cell(raw, under, over_reference, records, (), ())
+    why = f"ratio on {question.task} of {name(subject)}: it would divide by zero"
+    return Cell(raw, under, None, records, (), (why,))
 
 
-def _reference(sheet: Sheet, subject: Subject, question: Question) -> tuple[Subject | None, str]:
+def _reference(sheet: Sheet, subject: Subject, question: Question, run: int) -> tuple[Subject | None, str]:
     """(the reference, None where nobody scored it; what it is called)."""
     if question.role == "held-out":
         return sheet.bases.get(subject.base), f"base {subject.base}"
-    called = f"expert {question.category} of {subject.base}"
-    return sheet.experts.get((subject.base, question.category)), called
-
-
-def _defined(drawn: Floats) -> Floats | None:
-    """The figure, None where what was measured gives none; resamples may still lack it."""
-    return drawn if math.isfinite(drawn[0]) else None
-
-
-def _no_gain(question: Question, called: str) -> str:
-    if not question.higher_is_better:
-        return "less is better, so there is no gain"
-    return "the task has no level of chance" if question.chance is None else f"{called} is not above chance"
+    called = f"expert {question.category} of {subject.base}" + (f"/run {run}" if run else "")
+    return sheet.experts.get((subject.base, question.category, run)), called

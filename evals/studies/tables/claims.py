@@ -1,27 +1,22 @@
-"""A claim and its evidence made into a finding: verdict, reasons, figures. It knows no claim of its own."""
+"""Claims in words, and figures gathered for them: which merges are compared. It judges nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from evals.studies.tables.evidence import (
-    Line,
-    Unit,
-    effect,
-    from_scores,
-    judge,
-    sign_flip,
-    size_permutation,
-    steps,
-)
+from evals.studies.tables.averages import Average, Measure
+from evals.studies.tables.evidence import Evidence, Point, for_these
+from evals.studies.tables.judging import Settled
+from evals.studies.tables.noise import Noisy, average
 from evals.studies.tables.values import Estimate, Finding
 
-#: What tells units apart: size, quality and so on.
-Key = tuple[str | int, ...]
-Rows = tuple[tuple[str, Estimate | None], ...]
+#: (size, quality, method, count) -> its average.
+Cells = Mapping[tuple[str, str, str, int], Average]
+#: (size, quality, method) -> its figure.
+Figures = Mapping[tuple[str, str, str], Noisy]
 #: How many of those left out are named.
 NAMED = 3
 
@@ -30,92 +25,111 @@ NAMED = 3
 class Claim:
     """What is claimed and how it is tested, in words.
 
-    unit: what the effect is.  paper: the paper's own figure.  null, sign: the effect should lie above `null`
-    (+1) or below it (-1).
+    units: what the sample of models is made of.  unit: what the effect is, {} being the measure's name.
+    paper: the paper's own figure.  sign: the effect should be above zero (+1) or below it (-1).
     """
 
     number: int
     claim: str
     test: str
+    units: str
     unit: str
     paper: str
-    null: float = 0.0
     sign: int = 1
 
 
-def finding(
-    claim: Claim, units: Sequence[Unit], p: float | None, rows: Rows, left_out: Sequence[str], lacking: str
+def make_finding(
+    claim: Claim,
+    names: tuple[str, str],
+    evidence: tuple[Evidence, Evidence | None],
+    settled: tuple[Settled, Settled | None],
 ) -> Finding:
-    """The verdict of `evidence.judge` on the mean over units.
-
-    left_out: units that lack a score, by name.  lacking: why there is no unit, where there is none.
-    """
-    figure = effect(units)
-    verdict, why = judge(figure, claim.null, claim.sign)
-    if figure is not None and figure.low is None and from_scores(units):
-        why = "there is no interval: it cannot be formed in too many of the resamples"
-    reasons = [why if units else lacking]
-    if figure is not None and figure.low is not None and not from_scores(units):
-        reasons.append(f"the scores tell of no noise of their own: the interval is over {len(units)} units")
-    if left_out:
-        names = ", ".join(left_out[:NAMED]) + (", ..." if len(left_out) > NAMED else "")
-        reasons.append(f"left out, lacking what they need: {len(left_out)} ({names})")
+    """A finding in words: of the measure that is judged, and of the one beside it where there is one."""
+    (judged, other), (main, second) = evidence, settled
+    reasons = [main.why or judged.lacking]
+    if second is not None and second.verdict != main.verdict:
+        reasons.append(f"on the {names[1]} the verdict would be: {second.verdict}")
+    if judged.left_out:
+        some = ", ".join(judged.left_out[:NAMED]) + (", ..." if len(judged.left_out) > NAMED else "")
+        reasons.append(f"left out, lacking what they need: {len(judged.left_out)} ({some})")
+    effect = main.lines[0].effect
+    beside = None if other is None or second is None else (names[1], second.lines[0].effect, second.verdict)
+    rest = {} if other is None else dict(other.rows)
     return Finding(
         claim.number,
         claim.claim,
         claim.test,
-        figure,
-        claim.unit,
-        p if units else None,
-        verdict,
+        effect,
+        claim.unit.format(names[0]),
+        main.lines if effect is not None else (),
+        main.verdict,
         "; ".join(reasons),
         claim.paper,
-        rows,
+        names[0],
+        beside,
+        tuple((what, figure, rest.get(what)) for what, figure in dict(judged.rows).items()),
     )
 
 
-def paired(
-    claim: Claim,
-    units: Mapping[Key, Unit],
-    differences: Mapping[Key, Sequence[float]],
-    rows: Rows,
-    left_out: Sequence[str],
-    lacking: str,
-) -> Finding:
-    """A claim about a mean of differences. differences: those whose mean has its sign flipped together."""
-    p = sign_flip([float(np.mean(values)) for values in differences.values()])
-    return finding(claim, list(units.values()), p, rows, left_out, lacking)
+def usable(row: Average | None, measure: Measure, seeds: Sequence[int] | None = None) -> Noisy | None:
+    """The figure of a row; None where it is missing or its reference cannot be told from zero."""
+    found = None if row is None else row.over(measure, seeds)
+    return found if found is not None and np.isfinite(found.items).all() else None
 
 
-def trend(claim: Claim, lines: Sequence[Line], left_out: Sequence[str]) -> Finding:
-    """A claim about figures against size: the mean slope of all lines that have two sizes or more."""
-    rows: list[tuple[str, Estimate | None]] = []
-    for group in dict.fromkeys(line.group for line in lines):
-        own = [line for line in lines if line.group == group]
-        rows.append((f"{group}: slope", effect([unit for line in own for unit in steps(line)])))
-        sizes = {size: parameters for line in own for size, (parameters, _) in line.points.items()}
-        for size in sorted(sizes, key=lambda one: (sizes[one], one)):
-            at = [Unit(line.name, line.points[size][1]) for line in own if size in line.points]
-            rows.append((f"{group}, {size}", effect(at)))
-    units = [unit for line in lines for unit in steps(line)]
-    if units:
-        left_out = [*left_out, *(f"{line.name}: one size" for line in lines if not steps(line))]
-    return finding(
-        claim, units, size_permutation(lines), tuple(rows), left_out, "fewer than two sizes to compare"
-    )
+def at_count(
+    cells: Cells, count: int, measure: Measure
+) -> tuple[dict[tuple[str, str, str], Noisy], list[str]]:
+    """((size, quality, method) -> figure of merges of so many experts; what is missing)."""
+    found, missing = {}, []
+    for size, quality, method in dict.fromkeys(key[:3] for key in cells):
+        figure = usable(cells.get((size, quality, method, count)), measure)
+        if figure is None:
+            missing.append(f"{size} {quality} {method} {count} experts")
+        else:
+            found[size, quality, method] = figure
+    return found, missing
 
 
-def means(units: Mapping[Key, Unit], by: Callable[[Key], str]) -> Rows:
-    """The mean of units that share a name."""
-    groups: dict[str, list[Unit]] = {}
-    for key, unit in units.items():
-        groups.setdefault(by(key), []).append(unit)
-    return tuple((name, effect(group)) for name, group in groups.items())
+def whole(figures: Figures) -> tuple[dict[str, tuple[list[str], list[str]]], list[str]]:
+    """(quality -> the sizes and methods all of whose pairs are there, what is left out for that).
+
+    Methods that lack a size are left out; where all do, the size that most methods lack goes first.
+    """
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    left_out: list[str] = []
+    for quality in dict.fromkeys(quality for _, quality, _ in figures):
+        own = [(size, method) for size, its, method in figures if its == quality]
+        sizes, methods = (list(dict.fromkeys(pair[index] for pair in own)) for index in (0, 1))
+        while sizes:
+            kept = [method for method in methods if all((size, method) in own for size in sizes)]
+            if kept:
+                break
+            few = min(sizes, key=lambda size: sum(pair[0] == size for pair in own))
+            sizes.remove(few)
+            left_out.append(f"{few} {quality}")
+        left_out += [f"{quality} {method}" for method in methods if method not in kept]
+        found[quality] = (sizes, kept)
+    return found, left_out
 
 
-def share(name: str, units: Mapping[Key, Unit], holds: Callable[[float], bool]) -> Rows:
-    """The share of units of which something holds, as it was measured: without an interval."""
-    if not units:
-        return ()
-    kept = sum(holds(float(unit.drawn[0])) for unit in units.values())
-    return ((name, Estimate(kept / len(units), None, None, None)),)
+def mean_points(cells: Cells, figures: Figures) -> tuple[list[Point], list[str]]:
+    """(a point a base: the mean over its methods, the same at all sizes of a quality; what is left out)."""
+    grid, left_out = whole(figures)
+    parameters = {key[:2]: row.subject.parameters for key, row in cells.items()}
+    points = [
+        Point(
+            size,
+            quality,
+            parameters[size, quality],
+            average(figures[size, quality, method] for method in methods),
+        )
+        for quality, (sizes, methods) in grid.items()
+        for size in sizes
+    ]
+    return points, left_out
+
+
+def by_name(figures: Mapping[str, Sequence[Noisy]]) -> dict[str, Estimate | None]:
+    """The mean of the figures that share a name."""
+    return {name: for_these(average(ones)).estimate for name, ones in figures.items() if ones}

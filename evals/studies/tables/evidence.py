@@ -1,172 +1,258 @@
-"""What a claim is judged by: a mean over units, its interval, permutation tests, trends. Knows no claim."""
+"""What a claim is judged by: a mean over units or a trend over sizes, with two errors. Knows no claim.
+
+One error is that of these models: items, and the draws of experts and runs. The other takes the units (sizes
+or bases of models) as a sample of models like them.
+"""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import stats
+from scipy import optimize
 
 from evals.ratios import Floats
-from evals.studies.tables.sheet import estimate, generator
-from evals.studies.tables.values import Estimate, Verdict
+from evals.studies.tables.noise import Noisy, average, reach, total
+from evals.studies.tables.values import Estimate
 
-#: Permutations at most: beyond, so many are drawn. Resamples of units, where scores tell of no noise.
-PERMUTATIONS, UNIT_DRAWS = 9999, 2000
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One piece of evidence: a figure with its resamples, and what it weighs in the mean."""
-
-    name: str
-    drawn: Floats
-    weight: float = 1.0
+#: A p below this is as good as none.
+LEAST_P = 1e-9
+#: The figures behind a finding: what -> its estimate.
+Rows = Mapping[str, Estimate | None]
 
 
 @dataclass(frozen=True)
-class Line:
-    """Figures against size, of models that differ in nothing else: size -> (parameters, figure)."""
+class Point:
+    """A figure of the models of one base. parameters: how many they have."""
 
-    name: str
-    group: str
-    points: Mapping[str, tuple[int, Floats]]
+    size: str
+    quality: str
+    parameters: int
+    figure: Noisy
 
 
-def effect(units: Sequence[Unit]) -> Estimate | None:
-    """Weighted mean over units, with the interval of the resamples of items and seeds; None without units.
+@dataclass(frozen=True)
+class Evidence:
+    """An effect, and the units that it is a weighted sum of.
 
-    Where no unit has resamples (scores without items and standard errors, of one seed) the interval is that
-    of resampling the units; of one unit alone there is none.
+    parts: (weight, unit) pairs.  rests: how far each unit is from what the effect says of it.  freedom: of
+    the rests, in degrees.  lacking: why there is no effect, or what a test over units lacks.
+    left_out: what lacks a score, by name.
     """
+
+    effect: Noisy | None
+    parts: tuple[tuple[float, Noisy], ...] = ()
+    rests: tuple[float, ...] = ()
+    freedom: int = 0
+    lacking: str = ""
+    left_out: tuple[str, ...] = ()
+    rows: Rows = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """An effect with the parts of its variance and their degrees of freedom, as `noise.reach` takes them."""
+
+    value: float
+    parts: tuple[tuple[float, float], ...]
+
+    @property
+    def error(self) -> float | None:
+        """Standard error, None where nothing tells of one."""
+        variance = math.fsum(variance for variance, _ in self.parts)
+        return math.sqrt(variance) if math.isfinite(variance) and variance > 0 else None
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided p of no effect: that at which the interval just reaches zero."""
+        if self.error is None:
+            return None
+        if self.value == 0:
+            return 1.0
+        away = abs(self.value)
+        if reach(self.parts, 1 - LEAST_P) <= away:
+            return LEAST_P
+        found = optimize.brentq(lambda p: reach(self.parts, 1 - math.exp(p)) - away, math.log(LEAST_P), 0.0)
+        return float(math.exp(found))
+
+    @property
+    def estimate(self) -> Estimate:
+        """The effect with its 95% interval."""
+        if self.error is None:
+            return Estimate(self.value, None, None, None)
+        far = reach(self.parts)
+        return Estimate(self.value, None, self.value - far, self.value + far)
+
+
+def for_these(figure: Noisy) -> Tested:
+    """A figure for the models that were scored: the error of items, seeds and runs."""
+    return Tested(figure.value, figure.parts)
+
+
+def for_like(evidence: Evidence) -> Tested | None:
+    """The effect for models like these: the units are a sample (Student 1908); None without an effect.
+
+    What the units share, as their items and draws are the same, does not show in how they differ. It is what
+    the error for these models holds beyond that of its units each by itself, and is added (crossed random
+    effects: Owen 2007). Nor are models like these known better than these.
+    """
+    if evidence.effect is None:
+        return None
+    value = evidence.effect.value
+    if evidence.freedom < 1:
+        return Tested(value, ())
+    rests = math.fsum(rest**2 for rest in evidence.rests) / evidence.freedom
+    squares = math.fsum(weight**2 for weight, _ in evidence.parts)
+    own = rests * squares
+    apart = math.fsum(weight**2 * unit.variance for weight, unit in evidence.parts)
+    shared = max(evidence.effect.variance - apart, 0.0)
+    if math.fsum(weight for weight, _ in evidence.parts) > 0.5:  # a mean: all of what is shared moves it
+        shared /= 1 - squares
+    shared = max(shared, evidence.effect.variance - own)
+    return Tested(value, ((own, float(evidence.freedom)), (shared, math.inf)))
+
+
+def mean_over(units: Mapping[str, Noisy], kind: str) -> Evidence:
+    """The plain mean over units. kind: what they are, in the plural."""
     if not units:
-        return None
-    weight = math.fsum(unit.weight for unit in units)
-    drawn = np.zeros(1)
-    for unit in units:
-        drawn = drawn + unit.weight / weight * unit.drawn
-    if drawn.size > 1 or len(units) == 1:
-        return estimate(drawn)
-    draw = generator("units", *sorted(unit.name for unit in units))
-    ordered = sorted(units, key=lambda unit: unit.name)
-    picked_RU = draw.multinomial(len(units), np.full(len(units), 1 / len(units)), size=UNIT_DRAWS)
-    weights_RU = picked_RU * np.array([unit.weight for unit in ordered])
-    values_U = np.array([unit.drawn[0] for unit in ordered])
-    return estimate(np.append(drawn, weights_RU @ values_U / weights_RU.sum(axis=1)))
-
-
-def from_scores(units: Sequence[Unit]) -> bool:
-    """Whether the interval of `effect` comes from items and seeds, not from the units alone."""
-    return any(unit.drawn.size > 1 for unit in units)
-
-
-def judge(figure: Estimate | None, null: float, sign: int) -> tuple[Verdict, str]:
-    """Supported when the 95% interval lies on the claim's side of `null`, not supported when on the other.
-
-    sign: +1 where the claim says more, -1 where less. Anything else cannot tell.
-    """
-    if figure is None:
-        return "cannot tell", "nothing to compute it from"
-    if figure.low is None or figure.high is None:
-        return "cannot tell", "there is no interval: one figure without noise of its own"
-    if figure.low <= null <= figure.high:
-        return "cannot tell", f"the interval includes {null:g}"
-    above = figure.low > null
-    side = f"the whole interval is {'above' if above else 'below'} {null:g}"
-    return ("supported" if above == (sign > 0) else "not supported"), side
-
-
-def sign_flip(values: Sequence[float]) -> float | None:
-    """Two-sided p that the mean is zero: signs of paired differences flipped (Fisher 1935).
-
-    Exact up to 13 differences, else from 9999 random flips; None for fewer than two.
-    """
-    if len(values) < 2:
-        return None
-    result = stats.permutation_test(
-        (np.asarray(values), np.zeros(len(values))),
-        lambda ours, theirs, axis: np.abs((ours - theirs).mean(axis=axis)),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=PERMUTATIONS,
-        alternative="greater",
-        rng=generator("flips", len(values)),
+        return Evidence(None)
+    middle = average(units.values())
+    return Evidence(
+        middle,
+        tuple((1 / len(units), unit) for unit in units.values()),
+        tuple(unit.value - middle.value for unit in units.values()),
+        len(units) - 1,
+        f"one of {kind} alone tells nothing of others: it needs two or more",
     )
-    return float(result.pvalue)
 
 
-def steps(line: Line) -> list[Unit]:
-    """A line's least-squares slope against log10(parameters), cut into steps between neighbouring sizes.
+def _places(points: Sequence[Point]) -> Floats:
+    """log10 of parameters, less the mean of the quality's."""
+    places = np.array([math.log10(point.parameters) for point in points])
+    for quality in {point.quality for point in points}:
+        own = np.array([point.quality == quality for point in points])
+        places[own] -= places[own].mean()
+    return places
 
-    The slope is the mean of the steps' slopes, weighed by what each adds to it; weights sum to one. Empty for
-    fewer than two sizes, or where two have as many parameters.
+
+def trend_over(points: Sequence[Point]) -> Evidence:
+    """The slope against log10 of parameters by least squares, each quality of base with a level of its own.
+
+    Qualities of one size take no part.
     """
-    points = sorted((math.log10(parameters), size) for size, (parameters, _) in line.points.items())
-    places = np.array([place for place, _ in points])
-    gaps = np.diff(places)
-    if len(points) < 2 or (gaps <= 0).any():
-        return []
-    leverage = (places - places.mean()) / ((places - places.mean()) ** 2).sum()
-    found = []
-    for index, gap in enumerate(gaps):
-        (_, small), (_, large) = points[index : index + 2]
-        slope = (line.points[large][1] - line.points[small][1]) / gap
-        weight = float(gap * leverage[index + 1 :].sum())
-        found.append(Unit(f"{line.name}: {small} to {large}", slope, weight))
+    sizes = {
+        quality: {p.parameters for p in points if p.quality == quality}
+        for _, quality, *_ in map(_key, points)
+    }
+    points = [point for point in points if len(sizes[point.quality]) > 1]
+    if not points:
+        return Evidence(None, lacking="fewer than two sizes to compare")
+    places = _places(points)
+    weights = places / (places @ places)
+    values = _centred(points)
+    slope = float(weights @ values)
+    number = len({point.quality for point in points})
+    return Evidence(
+        total(zip(weights.tolist(), (point.figure for point in points), strict=True)),
+        tuple(zip(weights.tolist(), (point.figure for point in points), strict=True)),
+        tuple((values - slope * places).tolist()),
+        len(points) - number - 1,
+        "two sizes make a line whatever they are: it needs three of one quality of base, or two of two",
+        rows=_rows(points),
+    )
+
+
+def contrast_over(weak: Sequence[Point], strong: Sequence[Point]) -> Evidence:
+    """The mean of strong minus weak at the same sizes, in that order of both.
+
+    How far bases are from others like them is what is left beside a level a quality and a slope of both
+    against log10 of parameters: that knows more than the differences alone, which are one a size.
+    """
+    points = [*weak, *strong]
+    if not points:
+        return Evidence(None)
+    weights = [sign / len(weak) for sign in (-1, 1) for _ in weak]
+    parts = tuple(zip(weights, (point.figure for point in points), strict=True))
+    places, values = _places(points), _centred(points)
+    slope = float(places @ values / (places @ places)) if places.any() else 0.0
+    rests = tuple((values - slope * places).tolist())
+    return Evidence(
+        total(parts), parts, rests, len(points) - 3, "bases of one size are no sample: it needs two"
+    )
+
+
+def _centred(points: Sequence[Point]) -> Floats:
+    """Figures less the mean of their quality's."""
+    values = np.array([point.figure.value for point in points])
+    for quality in {point.quality for point in points}:
+        own = np.array([point.quality == quality for point in points])
+        values[own] -= values[own].mean()
+    return values
+
+
+def _key(point: Point) -> tuple[str, str]:
+    return point.size, point.quality
+
+
+def _rows(points: Sequence[Point]) -> dict[str, Estimate | None]:
+    """Each quality's own slope, then its sizes, smallest first."""
+    found: dict[str, Estimate | None] = {}
+    for quality in dict.fromkeys(point.quality for point in points):
+        own = sorted((p for p in points if p.quality == quality), key=lambda p: (p.parameters, p.size))
+        places = _places(own)
+        weights = (places / (places @ places)).tolist()
+        slope = total(zip(weights, (point.figure for point in own), strict=True))
+        found[f"{quality}: slope"] = for_these(slope).estimate
+        found |= {f"{quality}, {point.size}": for_these(point.figure).estimate for point in own}
     return found
 
 
-def size_permutation(lines: Sequence[Line]) -> float | None:
-    """Two-sided p that figures do not depend on size: the sizes' names permuted inside each group.
+def retention_over(few: Sequence[Point], many: Sequence[Point]) -> Evidence:
+    """The slope against log10 of parameters of what is kept from few experts to many, for one quality.
 
-    Lines of a group (a quality of base) share the permutation, as they share their models. The statistic is
-    the mean slope against log10(parameters). All permutations where they are 9999 or fewer, else so many
-    random ones; None without a line of two sizes.
+    few, many: the same bases. kept_b = level + slope * place_b solves sum(z_b (many_b - kept_b few_b)) = 0
+    for z = 1 and z = place: no base's own ratio is formed, which noise in the lower figure would bend, and a
+    base with little to keep weighs little.
     """
-    lines = [line for line in lines if steps(line)]
-    if not lines:
+    if len({point.parameters for point in few}) < 2:
+        return Evidence(None, lacking="fewer than two sizes to compare")
+    kept = for_these(average(point.figure for point in few))
+    if kept.value <= 0 or (kept.error is not None and kept.value < 2 * kept.error):
+        return Evidence(None, lacking="merges of the fewest experts keep nothing that can be told from zero")
+    places = _places(few)
+    lower = np.array([point.figure.value for point in few])
+    upper = np.array([point.figure.value for point in many])
+    basis = np.stack([np.ones_like(places), places])
+    matrix = (basis * lower) @ basis.T
+    if not np.isfinite(np.linalg.cond(matrix)) or np.linalg.det(matrix) <= 0:
+        return Evidence(None, lacking="too little is kept of the fewest experts to compare sizes")
+    level, slope = np.linalg.solve(matrix, basis @ upper)
+    weights = np.linalg.solve(matrix, basis)[1].tolist()
+    shares = (level + slope * places).tolist()
+    units = [
+        total([(1.0, more.figure), (-share, less.figure)])
+        for share, less, more in zip(shares, few, many, strict=True)
+    ]
+    rests = (upper - np.array(shares) * lower).tolist()
+    return Evidence(
+        total(zip(weights, units, strict=True), plus=float(slope)),
+        tuple(zip(weights, units, strict=True)),
+        tuple(rests),
+        len(few) - 2,
+        "two sizes make a line whatever they are: it needs three or more",
+        rows={
+            f"{less.quality}, {less.size}": _kept(less.figure, more.figure)
+            for less, more in zip(few, many, strict=True)
+        },
+    )
+
+
+def _kept(few: Noisy, many: Noisy) -> Estimate | None:
+    """many / few with the interval of its linear part; None where there is nothing to keep."""
+    if few.value <= 0:
         return None
-    groups: dict[str, dict[str, float]] = {}
-    for line in lines:
-        for size, (parameters, _) in line.points.items():
-            groups.setdefault(line.group, {})[size] = math.log10(parameters)
-    orders = [list(places) for places in groups.values()]
-    measured = abs(_mean_slope(lines, groups))
-    number = math.prod(math.factorial(len(order)) for order in orders)
-    if number <= PERMUTATIONS:
-        drawn = itertools.product(*(itertools.permutations(order) for order in orders))
-        hits = sum(_permuted(lines, groups, orders, one) >= measured * (1 - 1e-9) for one in drawn)
-        return hits / number
-    draw = generator("sizes", *orders)
-    hits = 1
-    for _ in range(PERMUTATIONS):
-        one = [[order[index] for index in draw.permutation(len(order))] for order in orders]
-        hits += _permuted(lines, groups, orders, one) >= measured * (1 - 1e-9)
-    return hits / (PERMUTATIONS + 1)
-
-
-def _permuted(
-    lines: Sequence[Line],
-    groups: Mapping[str, Mapping[str, float]],
-    orders: Sequence[Sequence[str]],
-    permutation: Sequence[Sequence[str]],
-) -> float:
-    """The absolute mean slope with each group's sizes renamed."""
-    renamed = {
-        group: {old: places[new] for old, new in zip(order, names, strict=True)}
-        for (group, places), order, names in zip(groups.items(), orders, permutation, strict=True)
-    }
-    return abs(_mean_slope(lines, renamed))
-
-
-def _mean_slope(lines: Sequence[Line], groups: Mapping[str, Mapping[str, float]]) -> float:
-    slopes = []
-    for line in lines:
-        places = np.array([groups[line.group][size] for size in line.points])
-        values = np.array([figure[0] for _, figure in line.points.values()])
-        centred = places - places.mean()
-        slopes.append(float(centred @ values / (centred @ centred)))
-    return math.fsum(slopes) / len(slopes)
+    share = many.value / few.value
+    rest = total([(1 / few.value, many), (-share / few.value, few)], plus=share)
+    return replace(for_these(rest).estimate, value=share)

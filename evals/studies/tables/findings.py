@@ -5,65 +5,122 @@ Claims and figures: Yadav et al. 2024, arXiv 2410.03617. What lacks a score is l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from evals.ratios import Floats, ratio
-from evals.studies.tables.averages import Average
-from evals.studies.tables.claims import Claim, Key, Rows, finding, means, paired, share, trend
-from evals.studies.tables.evidence import Line, Unit
+from evals.ratios import Floats, centre
+from evals.studies.tables.averages import Average, Measure, chance_is_known
+from evals.studies.tables.claims import (
+    Cells,
+    Claim,
+    at_count,
+    by_name,
+    make_finding,
+    mean_points,
+    usable,
+    whole,
+)
+from evals.studies.tables.evidence import (
+    Evidence,
+    Point,
+    contrast_over,
+    mean_over,
+    retention_over,
+    trend_over,
+)
+from evals.studies.tables.judging import Settled, settle
+from evals.studies.tables.noise import Noisy, average, total
 from evals.studies.tables.sheet import Sheet
-from evals.studies.tables.values import Finding
+from evals.studies.tables.values import SMALLEST_EFFECT, Estimate, Finding
+from evals.studies.tables.wording import (
+    BEATS_MULTITASK,
+    GENERALISATION,
+    LARGER_MODELS,
+    MEASURES,
+    METHODS_ALIKE,
+    more_experts_claim,
+    strong_bases_claim,
+)
 
-#: (size, quality, method, count) -> its average.
-Cells = Mapping[tuple[str, str, str, int], Average]
-PER_TEN = "for ten times the parameters"
-FLIPPED = "signs of the differences flipped, one for each"
-PERMUTED = "sizes permuted inside each quality of base"
+Gather = Callable[[Measure], Evidence]
 
 
-def findings(sheet: Sheet, rows: Sequence[Average], qualities: Sequence[str]) -> tuple[Finding, ...]:
+def findings(
+    sheet: Sheet, rows: Sequence[Average], qualities: Sequence[str], smallest: float = SMALLEST_EFFECT
+) -> tuple[Finding, ...]:
     """All five in order: 3 in two parts, 4 once a quality.
 
-    rows: `averages(sheet)`.  qualities: of bases, from weak to strong.
-    The interval of each effect is that of resampled items and seeds: it says how sure the figure is for these
-    models and tasks, not whether other families would show the same. p looks at that side: it takes the
-    models or categories as the sample, and measured scores as they are.
+    rows: `averages(sheet)`.  qualities: of bases, from weak to strong.  smallest: effect of interest.
+    Held-in findings are judged on the share of the experts' gain over guessing where all tasks have a level
+    of chance, else on the paper's ratio; held-out ones on the mean difference over the mean score of the
+    base. The paper's ratio stands beside both.
     """
     merges = [row for row in rows if row.subject.kind == "merge"]
     held_in = {row.cell: row for row in merges if row.role == "held-in"}
     held_out = {row.cell: row for row in merges if row.role == "held-out"}
     multitask = {row.cell: row for row in rows if row.subject.kind == "multitask" and row.role == "held-out"}
-    return (
-        strong_bases(sheet, held_in, qualities),
-        larger_models(held_in),
-        generalisation(held_out),
-        beats_multitask(held_out, multitask),
-        *(more_experts(held_in, quality) for quality in qualities),
-        methods_alike(held_in),
+    inside, outside = _measures(sheet)
+    asked: list[tuple[Claim, tuple[Measure, Measure | None], Gather]] = [
+        (strong_bases_claim(qualities), inside, lambda one: strong_bases(held_in, qualities, one)),
+        (LARGER_MODELS, inside, lambda one: larger_models(held_in, one)),
+        (GENERALISATION, outside, lambda one: generalisation(held_out, one)),
+        (BEATS_MULTITASK, outside, lambda one: beats_multitask(held_out, multitask, one)),
+        *((more_experts_claim(quality), inside, _retention(held_in, quality)) for quality in qualities),
+        (METHODS_ALIKE, inside, lambda one: methods_alike(held_in, one)),
+    ]
+    judged = [gather(first) for _, (first, _), gather in asked]
+    beside = [gather(second) if second is not None else None for _, (_, second), gather in asked]
+    signs, units = [claim.sign for claim, _, _ in asked], [claim.units for claim, _, _ in asked]
+    main = settle(judged, signs, units, smallest)
+    others: list[Settled | None] = [None] * len(asked)
+    there = [index for index, one in enumerate(beside) if one is not None]
+    other = settle(
+        [one for one in beside if one is not None],
+        [signs[index] for index in there],
+        [units[index] for index in there],
+        smallest,
+    )
+    for index, one in zip(there, other, strict=True):
+        others[index] = one
+    return tuple(
+        make_finding(
+            claim,
+            (MEASURES[first], MEASURES[second or first]),
+            (judged[index], beside[index]),
+            (main[index], others[index]),
+        )
+        for index, (claim, (first, second), _) in enumerate(asked)
     )
 
 
-def strong_bases(sheet: Sheet, cells: Cells, qualities: Sequence[str]) -> Finding:
+def _measures(sheet: Sheet) -> tuple[tuple[Measure, Measure | None], tuple[Measure, Measure | None]]:
+    """What held-in and held-out findings are judged on, and what stands beside it."""
+    inside = [question for question in sheet.questions if question.role == "held-in"]
+    outside = [question for question in sheet.questions if question.role == "held-out"]
+    rising = all(question.higher_is_better for question in outside)
+    return (
+        ("corrected", "ratio") if chance_is_known(inside) else ("ratio", None),
+        ("pooled", "ratio") if rising else ("ratio", None),
+    )
+
+
+def _retention(cells: Cells, quality: str) -> Gather:
+    return lambda measure: more_experts(cells, quality, measure)
+
+
+def strong_bases(cells: Cells, qualities: Sequence[str], measure: Measure) -> Evidence:
     """Finding 1: merges of experts of the strongest base keep more than the same merges of the weakest.
 
-    Unit: size, method and count; in it the mean over seeds of differences between merges of like categories.
+    In each size the mean over methods and counts of differences between merges of the same experts.
     """
-    unit = f"held-in ratio, {qualities[-1]} minus {qualities[0]}" if qualities else "held-in ratio"
-    claim = Claim(
-        1,
-        "Strong bases merge better",
-        "difference strong minus weak of held-in ratios, paired by size, method, count, seed and category; "
-        f"p: {FLIPPED} size and category",
-        unit,
-        "at 8 experts IT is above PT by 0.26 to 0.47, at every size",
-    )
     if len(qualities) < 2:
-        return finding(claim, [], None, (), [], "bases of one quality only")
-    units: dict[Key, Unit] = {}
-    categories: dict[Key, list[float]] = {}
-    left_out = []
+        return Evidence(None, lacking="bases of one quality only")
+    found: dict[str, dict[tuple[str, int], tuple[Noisy, Noisy]]] = {}
+    left_out: list[str] = []
+    parameters: dict[tuple[str, str], int] = {}
     both = (qualities[0], qualities[-1])
     places = dict.fromkeys((size, method, count) for size, quality, method, count in cells if quality in both)
     for size, method, count in places:
@@ -72,188 +129,165 @@ def strong_bases(sheet: Sheet, cells: Cells, qualities: Sequence[str]) -> Findin
         if weak is None or strong is None:
             left_out.append(f"{where}: {both[weak is not None]}")
             continue
-        differences = {}
-        for seed in sorted({*weak.seeds, *strong.seeds}):
-            found = _difference(weak, strong, seed)
-            if found is None:
-                left_out.append(f"{where} seed {seed}")
-                continue
-            differences[seed] = found[0]
-            for category, value in found[1].items():
-                categories.setdefault((size, category), []).append(value)
-        if differences:
-            units[size, count, method] = Unit(where, sheet.over_seeds(differences))
-    rows = means(units, lambda key: str(key[0])) + means(units, lambda key: f"{key[1]} experts")
-    return paired(claim, units, categories, rows, left_out, "no pair of bases of one size is scored")
+        seeds, missing = _paired(weak, strong, measure)
+        left_out += [f"{where} seed {seed}" for seed in missing]
+        under, over = (usable(row, measure, seeds) for row in (weak, strong))
+        if under is not None and over is not None:
+            found.setdefault(size, {})[method, count] = under, over
+            parameters |= {(size, one.subject.quality): one.subject.parameters for one in (weak, strong)}
+    points = [
+        [
+            Point(size, quality, parameters[size, quality], average(pair[side] for pair in ones.values()))
+            for size, ones in found.items()
+        ]
+        for side, quality in enumerate(both)
+    ]
+    rows: dict[str, list[Noisy]] = {}
+    for size, ones in found.items():
+        rows[size] = [total([(1.0, over), (-1.0, under)]) for under, over in ones.values()]
+    for ones in found.values():
+        for (_, count), (under, over) in ones.items():
+            rows.setdefault(f"{count} experts", []).append(total([(1.0, over), (-1.0, under)]))
+    evidence = contrast_over(*points)
+    lacking = evidence.lacking or "no pair of bases of one size is scored"
+    return replace(evidence, lacking=lacking, left_out=tuple(left_out), rows=by_name(rows))
 
 
-def _difference(weak: Average, strong: Average, seed: int) -> tuple[Floats, dict[str, float]] | None:
-    """(difference of two merges' ratios, by category); None unless both are whole, of the same categories."""
-    if weak.experts.get(seed) != strong.experts.get(seed):
-        return None
-    under, over = weak.seeds[seed], strong.seeds[seed]
-    if under.ratio is None or over.ratio is None:
-        return None
-    return over.ratio - under.ratio, _by_category(over.by_category, under.by_category)
+def _paired(weak: Average, strong: Average, measure: Measure) -> tuple[list[int], list[int]]:
+    """(seeds of which both have merges of the same experts with whole scores, the others)."""
+    seeds = sorted({*weak.experts, *strong.experts})
+    paired = [
+        seed
+        for seed in seeds
+        if weak.experts.get(seed) == strong.experts.get(seed)
+        and all(usable(row, measure, [seed]) is not None for row in (weak, strong))
+    ]
+    return paired, [seed for seed in seeds if seed not in paired]
 
 
-def _by_category(over: Mapping[str, Floats | None], under: Mapping[str, Floats | None]) -> dict[str, float]:
-    """Measured differences where both are there."""
-    pairs = ((category, figure, under.get(category)) for category, figure in over.items())
-    return {
-        category: float(figure[0] - other[0])
-        for category, figure, other in pairs
-        if figure is not None and other is not None
-    }
+def larger_models(cells: Cells, measure: Measure) -> Evidence:
+    """Finding 2: at the largest number of experts, held-in figures rise with size. Unit: a base."""
+    figures, missing = at_count(cells, max(_counts(cells), default=0), measure)
+    points, left_out = mean_points(cells, figures)
+    return replace(trend_over(points), left_out=(*missing, *left_out))
 
 
-def larger_models(cells: Cells) -> Finding:
-    """Finding 2: at the largest number of experts, held-in ratios rise with size."""
-    claim = Claim(
-        2,
-        "Larger models merge better",
-        "slope of the held-in ratio at the largest number of experts against log10 of parameters, mean over "
-        f"qualities and methods; p: {PERMUTED}",
-        f"held-in ratio {PER_TEN}",
-        "at 8 experts IT 0.86, 0.88, 0.92, 0.93 and PT 0.39, 0.42, 0.67, smallest size first",
+def generalisation(cells: Cells, measure: Measure) -> Evidence:
+    """Finding 3, first part: on held-out tasks merges are above their base. Unit: a base."""
+    figures, left_out = {}, []
+    for key, row in cells.items():
+        figure = usable(row, measure)
+        if figure is None:
+            left_out.append(_where(key))
+        else:
+            figures[key] = total([(1.0, figure)], plus=-1.0)
+    return _over_bases(
+        figures, left_out, "no held-out scores", "share of cells at the base or above", at=True
     )
-    figures, left_out = _at(cells, max(_counts(cells), default=0))
-    return trend(claim, _lines(cells, figures), left_out)
 
 
-def generalisation(cells: Cells) -> Finding:
-    """Finding 3, first part: on held-out tasks merges are above their base."""
-    claim = Claim(
-        3,
-        "Merging improves generalisation",
-        "held-out ratio, mean over sizes, qualities, methods and counts; "
-        f"p: {FLIPPED} size, quality and category",
-        "held-out score over the base's",
-        "at 2 and at 8 experts 1 or more in every cell: 1.00 to 1.35",
-        null=1.0,
-    )
-    units, differences, left_out = _held_out(cells, None)
-    rows = _by_base(units) + share("share of cells at the base or above", units, lambda value: value >= 1)
-    return paired(claim, units, differences, rows, left_out, "no held-out scores")
-
-
-def beats_multitask(cells: Cells, multitask: Cells) -> Finding:
+def beats_multitask(cells: Cells, multitask: Cells, measure: Measure) -> Evidence:
     """Finding 3, second part: on held-out tasks merges are above the model trained on all categories."""
-    claim = Claim(
-        3,
-        "Merging generalises better than multitask training",
-        "merge minus multitask of held-out ratios, mean over sizes, qualities, methods and counts; "
-        f"p: {FLIPPED} size, quality and category",
-        "held-out ratio, merge minus multitask",
-        "only for IT 64B with 6 or 8 experts, 1.09 against 1.05",
-    )
-    units, differences, left_out = _held_out(cells, multitask)
-    rows = _by_base(units) + share("share of cells above multitask", units, lambda value: value > 0)
-    return paired(claim, units, differences, rows, left_out, "no held-out scores of a multitask model")
+    figures, left_out = {}, []
+    for key, row in cells.items():
+        size, quality, _, count = key
+        over, under = usable(row, measure), usable(multitask.get((size, quality, "", count)), measure)
+        if over is None or under is None:
+            left_out.append(_where(key))
+        else:
+            figures[key] = total([(1.0, over), (-1.0, under)])
+    lacking = "no held-out scores of a multitask model"
+    return _over_bases(figures, left_out, lacking, "share of cells above multitask", at=False)
 
 
-def _held_out(
-    cells: Cells, multitask: Cells | None
-) -> tuple[dict[Key, Unit], dict[Key, list[float]], list[str]]:
-    """(units: held-out ratios, less multitask's; differences from it, else from 1; what is missing)."""
-    units: dict[Key, Unit] = {}
-    differences: dict[Key, list[float]] = {}
-    left_out = []
-    for (size, quality, method, count), row in cells.items():
-        where = f"{size} {quality} {method} {count} experts"
-        by_category: Mapping[str, Floats | None] = dict.fromkeys(row.all.by_category, np.ones(1))
-        drawn = row.all.ratio
-        if multitask is not None:
-            other = multitask.get((size, quality, "", count))
-            by_category = {} if other is None else other.all.by_category
-            under = None if other is None else other.all.ratio
-            drawn = None if drawn is None or under is None else drawn - under
-        if drawn is None:
-            left_out.append(where)
-            continue
-        units[size, quality, method, count] = Unit(where, drawn)
-        for category, value in _by_category(row.all.by_category, by_category).items():
-            differences.setdefault((size, quality, category), []).append(value)
-    return units, differences, left_out
+def _over_bases(
+    figures: dict[tuple[str, str, str, int], Noisy],
+    left_out: list[str],
+    lacking: str,
+    share: str,
+    *,
+    at: bool,
+) -> Evidence:
+    """The mean over bases of the mean over their merges. at: whether no difference counts in the share."""
+    by_base: dict[str, list[Noisy]] = {}
+    for (size, quality, _, _), figure in figures.items():
+        by_base.setdefault(f"{size}, {quality}", []).append(figure)
+    rows = by_name(by_base)
+    if figures:
+        held = sum(one.items[0] > 0 or (at and one.items[0] == 0) for one in figures.values())
+        rows[share] = Estimate(float(held) / len(figures), None, None, None)
+    evidence = mean_over({base: average(ones) for base, ones in by_base.items()}, "bases")
+    return replace(evidence, lacking=evidence.lacking or lacking, left_out=tuple(left_out), rows=rows)
 
 
-def more_experts(cells: Cells, quality: str) -> Finding:
+def more_experts(cells: Cells, quality: str, measure: Measure) -> Evidence:
     """Finding 4 for one quality of base: what is kept from fewest to most experts rises with size."""
-    claim = Claim(
-        4,
-        f"Larger models tolerate more experts: {quality} bases",
-        "slope of retention (held-in ratio at the largest number of experts over that at the smallest) "
-        f"against log10 of parameters, mean over methods; p: {PERMUTED}",
-        f"retention {PER_TEN}",
-        "from 2 to 8 experts PT keeps 59%, 62%, 84%, smallest size first; IT 95, 93, 96, 93%: no trend",
-    )
     own = {key: row for key, row in cells.items() if key[1] == quality}
     counts = _counts(cells)
     if len(counts) < 2:
-        return finding(claim, [], None, (), [], "fewer than two numbers of experts")
-    few, left_few = _at(own, min(counts))
-    many, left_many = _at(own, max(counts))
-    kept = {key: ratio(many[key], few[key], True) for key in few if key in many and few[key][0] != 0}
-    lost = [f"{' '.join(key)}: nothing to keep" for key, figure in few.items() if figure[0] == 0]
-    return trend(claim, _lines(own, kept), left_few + left_many + lost)
+        return Evidence(None, lacking="fewer than two numbers of experts")
+    (few, left_few), (many, left_many) = (
+        at_count(own, count, measure) for count in (min(counts), max(counts))
+    )
+    shared = [key for key in few if key in many]
+    lower, left_out = mean_points(own, {key: few[key] for key in shared})
+    upper, _ = mean_points(own, {key: many[key] for key in shared})
+    return replace(retention_over(lower, upper), left_out=(*left_few, *left_many, *left_out))
 
 
-def methods_alike(cells: Cells) -> Finding:
+def methods_alike(cells: Cells, measure: Measure) -> Evidence:
     """Finding 5: at the largest number of experts, methods differ less the larger the models are.
 
-    The resamples of a spread are moved by their bias: noise makes all methods differ.
+    Judged on the variance between methods, net of what the noise of their scores makes of it; the slope is
+    given in standard deviations: that of the variance over twice the mean standard deviation.
     """
-    claim = Claim(
-        5,
-        "Methods become alike at scale",
-        "slope of the standard deviation between methods of held-in ratios, at the largest number of "
-        f"experts, against log10 of parameters, mean over qualities; p: {PERMUTED}",
-        f"standard deviation between methods {PER_TEN}",
-        "one cell: IT 64B with 8 experts 0.93 for all four methods",
-        sign=-1,
-    )
-    figures, left_out = _at(cells, max(_counts(cells), default=0))
-    methods = sorted({method for _, _, method in figures})
-    if len(methods) < 2:
-        why = "fewer than two methods at the largest number of experts"
-        return finding(claim, [], None, (), left_out, why)
-    spreads: dict[tuple[str, str, str], Floats] = {}
-    for size, quality in dict.fromkeys((size, quality) for size, quality, _ in figures):
-        own = [figures[size, quality, method] for method in methods if (size, quality, method) in figures]
-        if len(own) == len(methods):
-            spread = np.std(np.stack(np.broadcast_arrays(*own)), axis=0, ddof=1)
-            if spread.size > 1:
-                spread[1:] -= np.nanmean(spread[1:]) - spread[0]
-            spreads[size, quality, "methods"] = spread
-        else:
-            left_out.append(f"{size} {quality}: {len(own)} of {len(methods)} methods")
-    return trend(claim, _lines(cells, spreads), left_out)
+    figures, missing = at_count(cells, max(_counts(cells), default=0), measure)
+    grid, left_out = whole(figures)
+    parameters = {key[:2]: row.subject.parameters for key, row in cells.items()}
+    points = [
+        Point(size, quality, parameters[size, quality], Noisy(_variance(one)))
+        for quality, (sizes, methods) in grid.items()
+        if len(methods) > 1
+        for size in sizes
+        for one in [[figures[size, quality, method].array for method in methods]]
+    ]
+    left_out = (*missing, *left_out)  # type: ignore[assignment]
+    if not points:
+        lacking = "fewer than two methods at the largest number of experts"
+        return Evidence(None, lacking=lacking, left_out=tuple(left_out))
+    middle = math.fsum(point.figure.value for point in points) / len(points)
+    rows = {f"{point.quality}, {point.size}": _root(point.figure) for point in points}
+    if middle <= 0:
+        lacking = "at no size do methods differ by more than the noise of their scores"
+        return Evidence(None, lacking=lacking, left_out=tuple(left_out), rows=rows)
+    scale = 1 / (2 * math.sqrt(middle))
+    scaled = [replace(point, figure=Noisy(scale * point.figure.items)) for point in points]
+    return replace(trend_over(scaled), left_out=tuple(left_out), rows=rows)
+
+
+def _variance(arrays: Sequence[Floats]) -> Floats:
+    """The variance between figures with resamples, net of that of their noise; it may be below zero."""
+    drawn = np.stack(np.broadcast_arrays(*arrays))
+    middle = np.array([centre(one) for one in arrays])
+    measured = float(middle.var(ddof=1))
+    if drawn.shape[1] == 1:
+        return np.array([measured])
+    noise = float((drawn[:, 1:] - middle[:, None]).var(axis=0, ddof=1).mean())
+    between = drawn[:, 1:].var(axis=0, ddof=1)
+    return np.append(measured - noise, between - between.mean() + measured - noise)
+
+
+def _root(figure: Noisy) -> Estimate:
+    """A variance as a standard deviation, at least zero."""
+    reach = 1.96 * math.sqrt(figure.variance)
+    value, low, high = (math.sqrt(max(figure.value + step, 0.0)) for step in (0.0, -reach, reach))
+    return Estimate(value, None, low if reach else None, high if reach else None)
 
 
 def _counts(cells: Cells) -> set[int]:
     return {count for _, _, _, count in cells}
 
 
-def _at(cells: Cells, count: int) -> tuple[dict[tuple[str, str, str], Floats], list[str]]:
-    """((size, quality, method) -> ratio of merges of so many experts; what is missing)."""
-    found, missing = {}, []
-    for size, quality, method in dict.fromkeys(key[:3] for key in cells):
-        row = cells.get((size, quality, method, count))
-        if row is None or row.all.ratio is None:
-            missing.append(f"{size} {quality} {method} {count} experts")
-        else:
-            found[size, quality, method] = row.all.ratio
-    return found, missing
-
-
-def _lines(cells: Cells, figures: Mapping[tuple[str, str, str], Floats]) -> list[Line]:
-    """Figures against size, a line a quality and method."""
-    parameters = {key[:2]: row.subject.parameters for key, row in cells.items()}
-    points: dict[tuple[str, str], dict[str, tuple[int, Floats]]] = {}
-    for (size, quality, method), figure in figures.items():
-        points.setdefault((quality, method), {})[size] = (parameters[size, quality], figure)
-    return [Line(f"{quality} {method}", quality, found) for (quality, method), found in points.items()]
-
-
-def _by_base(units: Mapping[Key, Unit]) -> Rows:
-    return means(units, lambda key: f"{key[0]}, {key[1]}")
+def _where(key: tuple[str, str, str, int]) -> str:
+    size, quality, method, count = key
+    return f"{size} {quality} {method} {count} experts"

@@ -95,11 +95,12 @@ def _series(rows: Sequence[Average]) -> tuple[dict[str, _Series], tuple[str, ...
     for row in rows:  # by size and count: the order of `averages`
         one = row.subject
         figures = found[one.size].figures if one.size in found else {}
-        if row.all.ratio is None:
-            lines = (*row.all.holes, *row.all.undefined)
+        ratio = row.over("ratio")
+        if ratio is None:
+            lines = (*row.lines("holes"), *row.lines("undefined"))
             holes.append(f"{one.size}, {one.count}: " + (lines[0] if lines else "no ratio"))
         else:
-            figures = {**figures, one.count: row.all.ratio}
+            figures = {**figures, one.count: ratio.array}
         found[one.size] = _Series(one.parameters, figures)
     for size, series in found.items():
         if len(series.figures) < NEEDED:

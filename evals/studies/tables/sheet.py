@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
@@ -64,9 +64,17 @@ class Sheet:
         return {one.base: one for one in self.subjects if one.kind == "base"}
 
     @cached_property
-    def experts(self) -> dict[tuple[str, str], Subject]:
-        """(base, category) -> the expert of that category, where it was scored."""
-        return {(one.base, one.experts[0]): one for one in self.subjects if one.kind == "expert"}
+    def experts(self) -> dict[tuple[str, str, int], Subject]:
+        """(base, category, run) -> the expert of that category, where it was scored."""
+        return {(one.base, one.experts[0], one.run): one for one in self.subjects if one.kind == "expert"}
+
+    @cached_property
+    def runs(self) -> dict[str, tuple[int, ...]]:
+        """Base -> the runs that its experts were trained in, run 0 where it has none."""
+        found: dict[str, set[int]] = {}
+        for base, _, run in self.experts:
+            found.setdefault(base, set()).add(run)
+        return {one.base: tuple(sorted(found.get(one.base, {0}))) for one in self.subjects}
 
     def why(self, subject: Subject, question: Question) -> str:
         """Why a score is missing."""
@@ -75,32 +83,16 @@ class Sheet:
             return UNASKED
         return score.why or ("the score is not a number" if score.value is not None else ABSENT)
 
-    def over_seeds(self, by_seed: Mapping[int, Floats]) -> Floats:
-        """The mean over seeds, with the seeds resampled: n - 1 of n are drawn with replacement.
-
-        One fewer than there are makes the variance of resampled means that of the mean, s^2 / n, for two or
-        three seeds too (McCarthy and Snowden 1985; Rao and Wu 1988). Every figure has the same seeds drawn.
-        """
-        seeds = sorted(by_seed)
-        if len(seeds) == 1:
-            return by_seed[seeds[0]]
-        weights_SR = _seed_weights(self.seed, tuple(seeds), self.resamples)
-        drawn = np.zeros(1)
-        for weights_R, seed in zip(weights_SR, seeds, strict=True):
-            drawn = drawn + weights_R * by_seed[seed]
-        # What was measured is the plain mean: of figures all alike exactly theirs.
-        drawn[0] = math.fsum(float(by_seed[seed][0]) for seed in seeds) / len(seeds)
-        return drawn
-
 
 def make_sheet(scores: Iterable[Score], resamples: int, seed: int = 0) -> Sheet:
     """Check and order scores and draw their resamples.
 
     resamples: R >= 0, 0 for no intervals. Items of a question are resampled with replacement, the same ones
-    for all subjects with as many items (Efron 1979, paired). A score that is not the mean of its items, or
-    has none, is drawn from a normal with its standard error; one without either is not drawn at all.
-    InputError: a score or subject given twice, a merge of nothing, an expert of no single category, a model
-    that has scores but no parameters, two bases of one size and quality.
+    for all subjects with as many items (Efron 1979, paired): n - 1 of n, so that a resampled mean varies as
+    the mean does (McCarthy and Snowden 1985). A score that is not the mean of its items, or has none, is
+    drawn from a normal with its standard error; one without either is not drawn at all. InputError: a score
+    or subject given twice, a merge of nothing, an expert of no single category, a model that has scores but
+    no parameters, two bases of one size and quality.
     """
     if resamples < 0:
         raise InputError("resamples below zero", expected="0 or more", found=str(resamples))
@@ -146,22 +138,14 @@ def generator(*parts: object) -> np.random.Generator:
 
 def name(subject: Subject) -> str:
     """What a subject is called in a hole."""
+    run = f"/run {subject.run}" if subject.run else ""
     if subject.kind == "merge":
-        return f"{subject.base}/{subject.method}/{subject.count} experts/seed {subject.seed}"
+        return f"{subject.base}/{subject.method}/{subject.count} experts/seed {subject.seed}{run}"
     if subject.kind == "base":
         return f"base {subject.base}"
     return " ".join((subject.kind, *(subject.experts[:1] if subject.kind == "expert" else ()))) + (
-        f" of {subject.base}"
+        f" of {subject.base}{run}"
     )
-
-
-@lru_cache(maxsize=64)
-def _seed_weights(seed: int, seeds: tuple[int, ...], resamples: int) -> Floats:
-    """Weights of each seed in each resample, [:, 0] all alike: (seeds, R + 1)."""
-    count = len(seeds)
-    alike = np.full(count, 1 / count)
-    drawn_RS = generator(seed, "seeds", *seeds).multinomial(count - 1, alike, size=resamples) / (count - 1)
-    return np.vstack([alike, drawn_RS]).T
 
 
 def _check(subjects: Iterable[Subject], scored: Set[Subject]) -> None:
@@ -177,7 +161,7 @@ def _check(subjects: Iterable[Subject], scored: Set[Subject]) -> None:
         if subject.parameters < 1 and subject in scored:
             raise InputError("a model without parameters", where=where)
         own = subject.experts if subject.kind == "expert" else ()
-        key = (subject.base, subject.kind, subject.method, subject.count, subject.seed, own)
+        key = (subject.base, subject.kind, subject.method, subject.count, subject.seed, subject.run, own)
         if known.setdefault(key, subject) != subject:
             raise InputError("two subjects of one name", where=where)
         first = bases.setdefault((subject.size, subject.quality), subject.base)
@@ -206,6 +190,7 @@ def _subject_order(subject: Subject) -> tuple[object, ...]:
         subject.count,
         subject.experts if subject.kind == "expert" else (),
         subject.seed,
+        subject.run,
         subject.experts,
         subject.parameters,
         subject.size,
@@ -237,9 +222,9 @@ def _draw_all(scores: Sequence[Score], resamples: int, seed: int) -> dict[tuple[
         drawn[score.subject, score.question] = values
     for (question, count), group in shared.items():
         draw = generator(seed, "items", _question_order(question), count)
-        picked_RN = draw.multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
+        picked_RN = draw.multinomial(count - 1, np.full(count, 1 / count), size=resamples).astype(np.float64)
         items_NS = np.array([score.items for score in group], dtype=np.float64).T
-        means_RS = picked_RN @ items_NS / count
+        means_RS = picked_RN @ items_NS / (count - 1)
         for column, score in enumerate(group):
             drawn[score.subject, question] = np.append(score.value, means_RS[:, column])  # type: ignore[arg-type]
     return drawn

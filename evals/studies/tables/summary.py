@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import stdev
 
-from evals.ratios import Floats
-from evals.studies.tables.averages import Average, averages
+from evals.ratios import Floats, mean
+from evals.studies.tables.averages import Average, Measure, averages
 from evals.studies.tables.sheet import estimate, make_sheet
 from evals.studies.tables.values import Estimate, Score, Summary
 
@@ -29,26 +29,37 @@ def summaries(rows: Sequence[Average]) -> tuple[Summary, ...]:
 
 
 def _summary(row: Average) -> Summary:
+    runs, seeds = ({draw[index] for draw in row.draws} for index in (0, 1))
+    ratios = {draw: one.ratio for draw, one in row.draws.items()}
     return Summary(
         row.subject,
         row.role,
-        _estimate(row.all.raw, {seed: one.raw for seed, one in row.seeds.items()}),
-        _estimate(row.all.ratio, {seed: one.ratio for seed, one in row.seeds.items()}),
-        _estimate(row.all.corrected, {seed: one.corrected for seed, one in row.seeds.items()}),
-        {category: _measured(drawn) for category, drawn in row.all.by_category.items()},
-        {seed: _measured(one.ratio) for seed, one in row.seeds.items()},
-        row.all.records,
-        row.all.holes,
-        row.all.undefined,
+        _estimate(row, "raw"),
+        _estimate(row, "ratio"),
+        _estimate(row, "corrected"),
+        row.by_category,
+        {seed: _measured([one for draw, one in ratios.items() if draw[1] == seed]) for seed in sorted(seeds)},
+        row.lines("records"),
+        row.lines("holes"),
+        row.lines("undefined"),
+        {run: _measured([one for draw, one in ratios.items() if draw[0] == run]) for run in sorted(runs)}
+        if len(runs) > 1
+        else {},
     )
 
 
-def _estimate(drawn: Floats | None, by_seed: Mapping[int, Floats | None]) -> Estimate | None:
-    if drawn is None:
+def _estimate(row: Average, measure: Measure) -> Estimate | None:
+    noisy = row.over(measure)
+    if noisy is None:
         return None
-    measured = [float(one[0]) for one in by_seed.values() if one is not None]
-    return estimate(drawn, stdev(measured) if len(measured) > 1 else None)
+    seeds = {draw[1] for draw in row.draws}
+    by_seed = [
+        _measured([one.of(measure) for draw, one in row.draws.items() if draw[1] == seed]) for seed in seeds
+    ]
+    measured = [one for one in by_seed if one is not None]
+    return estimate(noisy.array, stdev(measured) if len(measured) > 1 else None)
 
 
-def _measured(drawn: Floats | None) -> float | None:
-    return None if drawn is None else float(drawn[0])
+def _measured(drawn: Sequence[Floats | None]) -> float | None:
+    middle = mean(drawn)
+    return None if middle is None else float(middle[0])

@@ -11,7 +11,7 @@ from evals.studies.tables.findings import findings
 from evals.studies.tables.law import fits
 from evals.studies.tables.sheet import make_sheet
 from evals.studies.tables.summary import summaries
-from evals.studies.tables.values import Score, Tables
+from evals.studies.tables.values import SMALLEST_EFFECT, Score, Tables
 
 
 def make_tables(
@@ -20,12 +20,14 @@ def make_tables(
     *,
     qualities: Sequence[str],
     resamples: int,
+    smallest_effect: float = SMALLEST_EFFECT,
     seed: int = 0,
 ) -> Tables:
     """The study's tables, the same to the last bit in whatever order scores and rows are given.
 
     qualities: of bases, from weak to strong.  cost_rows: as `cost.costs` takes them.  resamples: of the
-    bootstrap, 0 for no intervals.  seed: of its draws. InputError: as `sheet.make_sheet` and `cost.costs`.
+    bootstrap, 0 for no intervals.  smallest_effect: of interest, see `judging.settle`.
+    seed: of the draws. InputError: as `sheet.make_sheet` and `cost.costs`.
     """
     sheet = make_sheet(scores, resamples, seed)
     rows = averages(sheet)
@@ -33,7 +35,8 @@ def make_tables(
         sheet.questions,
         tuple(sheet.scores.values()),
         summaries(rows),
-        findings(sheet, rows, qualities),
+        findings(sheet, rows, qualities, smallest_effect),
         fits(rows),
         costs(cost_rows),
+        smallest_effect,
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 #: "best expert" is a row of tables, never a subject that was scored.
 Kind = Literal["base", "expert", "best expert", "multitask", "merge"]
 Role = Literal["held-in", "held-out"]
-Verdict = Literal["supported", "not supported", "cannot tell"]
+Verdict = Literal["supported", "the opposite is seen", "no larger difference", "cannot tell"]
+Scope = Literal["for these models", "for models like these"]
+#: The smallest effect of interest, where a study names none.
+SMALLEST_EFFECT = 0.02
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,12 @@ class Summary:
     the one chosen, and base and multitask model have count k where only the categories of merges of k experts
     count.
     raw: mean score.  ratio: over the reference (held-in: the category's expert, held-out: the base).
-    corrected: the same above chance.  Each None where anything it needs is missing or undefined.
+    corrected: share of the reference's gain over guessing, sums over sums.  Each None where
+    anything it needs is missing or undefined.
     holes: the scores that are missing, "task of subject: why".  undefined: figures that cannot be formed
     though all scores are there, in the same form.
-    by_category: category -> ratio.  by_seed: seed -> ratio.  records: ids of all it was computed from.
+    by_category: category -> ratio.  by_seed: seed -> ratio.  by_run: run of the experts -> ratio, empty with
+    one run.  records: ids of all it was computed from.
     """
 
     subject: Subject
@@ -104,15 +109,34 @@ class Summary:
     records: tuple[str, ...]
     holes: tuple[str, ...]
     undefined: tuple[str, ...] = ()
+    by_run: Mapping[int, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A finding for one scope: for the models that were scored, or for models like them.
+
+    effect: with its 95% interval.  p: of no effect, two-sided.  adjusted: the same by Holm's rule over all
+    findings.  Each None where it cannot be formed.  why: in a sentence.
+    """
+
+    scope: Scope
+    effect: Estimate | None
+    p: float | None
+    adjusted: float | None
+    verdict: Verdict
+    why: str
 
 
 @dataclass(frozen=True)
 class Finding:
     """One of the paper's claims, or a part of one (then two have its number), tested on these scores.
 
-    test: what was computed, in a sentence.  effect: the figure with its 95% interval and what it is a
-    difference of.  p: of the named test, None where it has none.  paper: the paper's own figure, in words.
-    rows: the figures behind it, (what, effect) pairs.
+    test: what was computed, in a sentence.  effect: the figure with the interval for these models.  unit:
+    what it is a difference of.  lines: the two scopes.  verdict, why: of both together.
+    measure: what was judged.  beside: the other measure (its name, effect and the verdict that it would have
+    given), None where there is no other.  paper: the paper's own figure, in words.
+    rows: the figures behind it, (what, effect, the same in the other measure).
     """
 
     number: int
@@ -120,11 +144,13 @@ class Finding:
     test: str
     effect: Estimate | None
     unit: str
-    p: float | None
+    lines: tuple[Judgement, ...]
     verdict: Verdict
     why: str
     paper: str
-    rows: tuple[tuple[str, Estimate | None], ...]
+    measure: str
+    beside: tuple[str, Estimate | None, Verdict] | None
+    rows: tuple[tuple[str, Estimate | None, Estimate | None], ...]
 
 
 @dataclass(frozen=True)
@@ -147,6 +173,9 @@ class Point:
 
 #: The largest offset b of a scaling law that is tried.
 MOST_OFFSET = 100.0
+#: An offset below this is as good as none beside one expert; an interval that is wider than this factor tells
+#: of no offset.
+SMALL_OFFSET, DECADE = 0.1, 10.0
 
 
 @dataclass(frozen=True)
@@ -174,6 +203,13 @@ class Fit:
         """Whether b is at its largest: a straight line in k over what was run, which has no limit."""
         return self.offset is not None and self.offset.value >= MOST_OFFSET
 
+    @property
+    def is_offset_told(self) -> bool:
+        """Whether the interval of b spans a decade at most; without an interval nothing speaks against it."""
+        if self.offset is None or self.offset.low is None or self.offset.high is None:
+            return self.offset is not None
+        return self.offset.high <= DECADE * max(self.offset.low, SMALL_OFFSET)
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -197,3 +233,4 @@ class Tables:
     findings: tuple[Finding, ...]
     fits: tuple[Fit, ...]
     costs: tuple[Cost, ...]
+    smallest_effect: float = SMALLEST_EFFECT

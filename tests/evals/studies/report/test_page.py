@@ -152,7 +152,12 @@ def test_status_counts_holes(tables: Tables) -> None:
 def test_verdicts_are_words_and_signs(page: Page, out: Path) -> None:
     """Each finding gives its verdict in words beside a sign of its own shape, in both forms."""
     text = "".join(page.text)
-    for verdict in ("✓ supported", "✗ not supported", "? cannot tell"):
+    for verdict in (
+        "✓ supported",
+        "✗ the opposite is seen",
+        "≈ no difference larger than 0.02",
+        "? cannot tell",
+    ):
         assert verdict in text and verdict in (out / "report.md").read_text()
 
 

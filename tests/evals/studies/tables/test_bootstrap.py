@@ -32,55 +32,55 @@ def score(subject: Subject, items: Sequence[float], question: Question = QUESTIO
 
 
 def test_all_subjects_get_the_same_items() -> None:
-    """A resample picks as many items as there are, the same for everybody who answered as many."""
+    """A resample picks one item fewer than there are, the same for everybody who answered as many."""
     count = 7
     ones = [score(merge(index), np.eye(count)[index].tolist()) for index in range(count)]
     values = [0.1, 0.5, 0.2, 0.9, 1.0, 0.0, 0.3]
     sheet = make_sheet([*ones, score(BASE, values)], 50)
-    times_NR = count * np.stack([sheet.drawn[one.subject, QUESTION] for one in ones])
-    assert np.array_equal(times_NR[:, 0], np.ones(count))
-    assert np.allclose(times_NR, np.rint(times_NR)) and np.allclose(times_NR.sum(axis=0), count)
+    times_NR = (count - 1) * np.stack([sheet.drawn[one.subject, QUESTION] for one in ones])[:, 1:]
+    assert np.allclose(times_NR, np.rint(times_NR)) and np.allclose(times_NR.sum(axis=0), count - 1)
     assert len({tuple(column) for column in np.rint(times_NR).T}) > 25
-    assert np.allclose(sheet.drawn[BASE, QUESTION], np.array(values) @ times_NR / count, rtol=1e-12)
+    drawn = sheet.drawn[BASE, QUESTION]
+    assert drawn[0] == fmean(values)
+    assert np.allclose(drawn[1:], np.array(values) @ times_NR / (count - 1), rtol=1e-12)
 
 
-def reference(
-    sheet: Sheet, group: Subject, role: str, weights_SR: np.ndarray, seeds: Sequence[int]
-) -> list[float]:
-    """Every resample of a group's ratio by plain loops over Python floats."""
-    found = []
-    for index in range(sheet.resamples + 1):
-        total = 0.0
-        for weights_R, seed in zip(weights_SR, seeds, strict=True):
-            wanted = replace(group, seed=seed)
-            one = next(sub for sub in sheet.subjects if replace(sub, experts=()) == wanted)
-            by_category: dict[str, list[float]] = {}
-            for (subject, question), drawn in sheet.drawn.items():
-                if subject != one or question.role != role:
-                    continue
-                kind, experts = ("base", ()) if role == "held-out" else ("expert", (question.category,))
-                under = next(
-                    values
-                    for (sub, asked), values in sheet.drawn.items()
-                    if asked == question and (sub.base, sub.kind, sub.experts) == (one.base, kind, experts)
-                )
-                by_category.setdefault(question.category, []).append(
-                    float(drawn[index]) / float(under[index])
-                )
-            total += float(weights_R[index]) * fmean(fmean(values) for values in by_category.values())
-        found.append(total)
-    return found
+def slow_quotient(over: Sequence[float], under: Sequence[float]) -> list[float]:
+    """The quotient, then its linear part in each resample less its bias, by plain loops."""
+    count = len(over) - 1
+    middle_over, middle_under = fmean(over[1:]), fmean(under[1:])
+    plain = over[0] / under[0]
+    away = [(o - middle_over, u - middle_under) for o, u in zip(over[1:], under[1:], strict=True)]
+    variance, covariance = sum(u * u for _, u in away) / count, sum(o * u for o, u in away) / count
+    bias = plain * variance / under[0] ** 2 - covariance / under[0] ** 2
+    return [plain, *(plain - bias + (o - plain * u) / under[0] for o, u in away)]
+
+
+def reference(sheet: Sheet, one: Subject, role: str) -> list[float]:
+    """A merge's ratio, as measured and in every resample, by plain loops over Python floats."""
+    by_category: dict[str, list[list[float]]] = {}
+    for (subject, question), drawn in sheet.drawn.items():
+        if subject != one or question.role != role:
+            continue
+        kind, experts = ("base", ()) if role == "held-out" else ("expert", (question.category,))
+        under = next(
+            values
+            for (sub, asked), values in sheet.drawn.items()
+            if asked == question and (sub.base, sub.kind, sub.experts) == (one.base, kind, experts)
+        )
+        by_category.setdefault(question.category, []).append(slow_quotient(drawn.tolist(), under.tolist()))
+    means = [[fmean(column) for column in zip(*values, strict=True)] for values in by_category.values()]
+    return [fmean(column) for column in zip(*means, strict=True)]
 
 
 @pytest.mark.parametrize("role", ["held-in", "held-out"])
 def test_arrays_agree_with_plain_loops(role: str) -> None:
-    """Ratio and interval of a group of merges are those of loops over each resample's scores."""
-    scores, seeds = random_scores(5), (1, 2)
+    """Ratio and interval of a merge are those of loops over each resample's scores."""
+    scores = random_scores(5, seeds=(1,))
     sheet = make_sheet(scores, 25)
-    unit = {seed: np.eye(2)[index] for index, seed in enumerate(seeds)}
-    weights = [sheet.over_seeds({seed: np.full(26, unit[seed][index]) for seed in seeds}) for index in (0, 1)]
     group = replace(BASE, kind="merge", method="ties", count=2)
-    slow = reference(sheet, group, role, np.stack(weights), seeds)
+    one = next(sub for sub in sheet.subjects if replace(sub, experts=(), seed=0) == group)
+    slow = reference(sheet, one, role)
     row = next(one for one in summarise(scores, 25) if (one.subject, one.role) == (group, role))
     assert row.ratio is not None
     assert row.ratio.value == pytest.approx(slow[0], rel=1e-12)
@@ -126,16 +126,6 @@ def test_intervals_cover() -> None:
         assert row.raw is not None and row.raw.low is not None and row.raw.high is not None
         hits += row.raw.low <= 0.6 <= row.raw.high
     assert 0.90 <= hits / 200 <= 0.99
-
-
-@pytest.mark.parametrize("count", [2, 3, 8])
-def test_resampled_seeds_vary_as_their_mean_does(count: int) -> None:
-    """The variance of resampled means over seeds is s^2 / n, for few seeds as for many."""
-    values = np.random.default_rng(count).normal(size=count)
-    sheet = make_sheet([], 20_000)
-    drawn = sheet.over_seeds({seed: np.array([value]) for seed, value in enumerate(values)})
-    assert drawn[0] == pytest.approx(values.mean(), rel=1e-12)
-    assert drawn[1:].var() == pytest.approx(values.var(ddof=1) / count, rel=0.05)
 
 
 def test_an_undefined_resample_is_beyond_both_ends() -> None:
