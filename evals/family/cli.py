@@ -95,7 +95,7 @@ def status(config: Path) -> None:
 def table(config: Path, json_out: bool) -> None:
     """Show the scores of base, experts and multitask model of every base of CONFIG, and the gate."""
     from evals.family.config import load_family
-    from evals.family.index import GATE, grids, read_index, verdicts
+    from evals.family.index import GATE, grids, luck, read_index, verdicts
     from evals.table import show
     from pipeline.errors import shown_lines
 
@@ -107,3 +107,5 @@ def table(config: Path, json_out: bool) -> None:
         show([grid])
         for line in ("", GATE, *sentences, ""):
             click.echo(shown_lines(line))
+    for grid in luck(index):
+        show([grid])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from evals.family.command import command_for
@@ -21,6 +22,7 @@ INDEX, PAGE = "family.json", "family.md"
 SCHEMA = 1
 #: What `verdicts` are.
 GATE = "The gate, on validation rows:"
+_LUCK_HEADS = ("task", "expert, mean", "its spread", "multitask, mean", "its spread")
 _HEADS = ("task", "metric", "chance", *BASELINES, "base", "expert", "multitask", "passed")
 
 
@@ -133,6 +135,31 @@ def verdicts(index: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
+def luck(index: Mapping[str, Any]) -> list[Grid]:
+    """How far scores differ between trainings: one grid a base whose experts were trained more than once.
+
+    Mean and sample standard deviation over runs. All runs answer the same items.
+    """
+    return [_luck(index, base) for base in index["bases"] if len(runs_of(base)) > 1]
+
+
+def _luck(index: Mapping[str, Any], base: Mapping[str, Any]) -> Grid:
+    scores: dict[tuple[str, str, str], list[float]] = {}
+    for one in index["scores"]:
+        if one["base"] == base["name"]:
+            scores.setdefault((one["model"], one["suite"], one["task"]), []).append(one["value"])
+    rows = []
+    for suite in index["suites"]:
+        for task in suite["tasks"]:
+            cells: list[str] = []
+            for name in (task["category"], "multitask"):
+                values = scores.get((name, suite["name"], task["task"]), [])
+                spread = stdev(values) if len(values) > 1 else None
+                cells += [as_number(fmean(values) if values else None), as_number(spread)]
+            rows.append((f"{task['category']}/{task['task']}", *cells))
+    return Grid(f"{base['name']}: over {len(runs_of(base))} runs", _LUCK_HEADS, tuple(rows))
+
+
 def as_markdown(index: Mapping[str, Any]) -> str:
     """All grids as Markdown tables, and the digests of the weights."""
     lines = [f"# The family {index['name']}", ""]
@@ -140,6 +167,9 @@ def as_markdown(index: Mapping[str, Any]) -> str:
         lines += [f"## {grid.title}", "", _line(grid.heads), _line(["---"] * len(grid.heads))]
         lines += [*map(_line, grid.rows), "", GATE, ""]
         lines += [*(f"- {sentence}" for sentence in sentences), ""]
+    for grid in luck(index):
+        lines += [f"## {grid.title}", "", _line(grid.heads), _line(["---"] * len(grid.heads))]
+        lines += [*map(_line, grid.rows), ""]
     lines += ["## Digests of the weights", "", _line(["model", "xxh3_128"]), _line(["---", "---"])]
     for base in index["bases"]:
         lines += [

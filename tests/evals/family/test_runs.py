@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evals.family.config import load_family
-from evals.family.index import grids, models_of, read_index, verdicts
+from evals.family.index import grids, luck, models_of, read_index, verdicts
 from evals.family.status import describe
 from pipeline.training.expert import RECORD
 from tests.helpers.family_builds import build
+
+
+def check_luck(twice: Mapping[str, Any]) -> None:
+    """Each base's table of luck has the mean of two runs and their sample standard deviation, by task."""
+    for grid, base in zip(luck(twice), twice["bases"], strict=True):
+        assert grid.title == f"{base['name']}: over 2 runs" and len(grid.rows) == 3
+        for name, *cells in grid.rows:
+            task = name.split("/")[1]
+            for model, (mean, spread) in ((task, cells[:2]), ("multitask", cells[2:])):
+                seen = [
+                    one["value"]
+                    for one in twice["scores"]
+                    if (one["base"], one["model"], one["task"]) == (base["name"], model, task)
+                    and one["suite"] != "validation"
+                ]
+                if seen:
+                    a, b = seen
+                    assert (mean, spread) == (f"{(a + b) / 2:.3f}", f"{abs(a - b) / 2**0.5:.3f}")
+                else:
+                    assert (mean, spread) == ("–", "–") and task == "size_again"
 
 
 def test_repeats_add_runs_and_keep_what_is_there(
@@ -49,6 +71,7 @@ def test_repeats_add_runs_and_keep_what_is_there(
     assert [one for one in twice["scores"] if one["run"] == 0] == once["scores"]
     assert {one["model"] for one in twice["scores"] if one["run"] == 1} == set(names)
     assert build(load_family("tiny.yaml")) == (twice, []), "fewer runs than are there: all are kept"
+    check_luck(twice)
     page = (own / "family" / "family.md").read_text()
     assert page.count("parameters, run 1\n") == 2 and page.count("`") == 2 * (8 + 6)
     lines = list(describe(load_family("tiny.yaml")))
@@ -65,4 +88,4 @@ def test_an_index_of_before_runs_were_known_is_one_run(home: Path, tmp_path: Pat
     for score in old["scores"]:
         del score["run"]
     assert grids(old) == grids(index) and len(grids(old)) == 2
-    assert verdicts(old) == verdicts(index)
+    assert verdicts(old) == verdicts(index) and luck(old) == []
