@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline.checkpoint.commit import check_replaceable
+from pipeline.checkpoint.commit import check_replaceable, missing_files
 from pipeline.checkpoint.files import free_bytes
 from pipeline.checkpoint.manifest import MANIFEST_NAME, InputFile, Manifest, read_manifest, record_name
 from pipeline.checkpoint.synthetic import is_synthetic
-from pipeline.errors import OutputError, shown
+from pipeline.errors import LIST_ITEM, OutputError, shown
 from pipeline.plan.plan import MergePlan
 from pipeline.plan_record import PLAN_NAME, input_records, read_plan_record
 from pipeline.work_directory import (
@@ -29,6 +29,7 @@ from pipeline.work_directory import (
     work_directory,
 )
 
+_MOST_SHOWN = 10
 _DISCARD = "discard:"
 _ELSEWHERE = "give another output directory"
 _START_OVER = "give another output directory, or --fresh to start over"
@@ -190,6 +191,15 @@ def _same_merge(plan: MergePlan, out: Path) -> Manifest:
             hint=_START_OVER,
         )
     _same_inputs(plan, [record for model in manifest.inputs for record in model["files"]], out)
+    wrong = missing_files(out, manifest) if record_name(out) == MANIFEST_NAME else []
+    if wrong:
+        raise OutputError(
+            "this merge was done, and its output is not complete any more",
+            where=str(out),
+            expected="every file that its manifest lists, with its size",
+            found=LIST_ITEM.join(wrong[:_MOST_SHOWN]),
+            hint="copy the files back, or merge again with --fresh; move what you changed elsewhere before",
+        )
     return manifest
 
 

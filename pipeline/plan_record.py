@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.checkpoint.files import atomic_write
+from pipeline.checkpoint.index import FileEntry
 from pipeline.checkpoint.manifest import InputFile
-from pipeline.errors import OutputError
+from pipeline.checkpoint.synthetic import is_synthetic
+from pipeline.errors import OutputError, RunError
 from pipeline.plan.plan import MergePlan
 from pipeline.untrusted import is_relative_name, parse_json, read_small
 
@@ -43,6 +46,44 @@ def input_records(plan: MergePlan) -> list[InputFile]:
         for index in plan.indexes
         for file in index.files
     ]
+
+
+def check_inputs_unchanged(plan: MergePlan) -> None:
+    """Check that every weight file is still the one whose header was planned with, after all was read.
+
+    Raises RunError naming a file that was rewritten or replaced: half of what was merged may be of the one,
+    half of the other.
+    """
+    for index in plan.indexes:
+        for file in index.files:
+            changed = "" if is_synthetic(file.path) or not file.inode else _change(file)
+            if changed:
+                raise RunError(
+                    "an input was changed while the merge ran, so the result is not published",
+                    where=file.path,
+                    expected="the file that the merge was planned with",
+                    found=changed,
+                    hint="leave the inputs alone while a merge runs; --fresh merges what is there now",
+                )
+
+
+def _change(file: FileEntry) -> str:
+    """How a file differs from what its header was read of; empty where it does not.
+
+    Some mounts give a file another inode whenever they look at it anew: a file that was put in its place
+    has another time of its last change of any kind, too, which nobody can set.
+    """
+    try:
+        now = os.stat(file.path)
+    except OSError as error:
+        return error.strerror or str(error)
+    if now.st_size != file.size_bytes:
+        return f"{now.st_size:,} bytes instead of {file.size_bytes:,}"
+    if now.st_mtime_ns != file.mtime_ns:
+        return "another time of change"
+    if now.st_ino != file.inode and now.st_ctime_ns != file.ctime_ns:
+        return "another file of the same size and time"
+    return ""
 
 
 def write_plan_record(root: Path, plan: MergePlan) -> None:

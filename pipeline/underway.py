@@ -17,6 +17,7 @@ from pipeline.checkpoint.manifest import Manifest
 from pipeline.checkpoint.nonfinite import NonFinite
 from pipeline.measuring import Measuring, Settled, merge_order
 from pipeline.plan.plan import MergePlan, UnitPlan
+from pipeline.plan_record import check_inputs_unchanged
 from pipeline.publishing import furnish, note_discarded, planned_names
 from pipeline.staging import Staging
 from pipeline.work.orders import MergeOrder
@@ -119,6 +120,7 @@ class Underway:
             self.staging.prove(complete=False)  # before anything is written beside the weights
             manifest = furnish(self.plan, self.staging, sealed, executor, elapsed_s, self.nonfinite)
         self.staging.prove(complete=True)
+        check_inputs_unchanged(self.plan)
         publish(self.staging.model, self.staging.out, self.staging.replaced, replace=replace)
         self.staging.discard()
         return manifest

@@ -105,6 +105,20 @@ def listed_names(directory: Path) -> list[str]:
     return [*(file.name for file in read_manifest(directory, record).outputs), record]
 
 
+def missing_files(directory: Path, manifest: Manifest) -> list[str]:
+    """What is wrong with the files of a published model, by name and size alone: missing or cut ones."""
+    found = []
+    for file in manifest.outputs:
+        try:
+            size_bytes = (directory / file.name).stat().st_size
+        except OSError as error:
+            found.append(f"{file.name}: {error.strerror or error}")
+            continue
+        if size_bytes != file.size_bytes:
+            found.append(f"{file.name}: {size_bytes:,} bytes instead of {file.size_bytes:,}")
+    return found
+
+
 def not_ours(directory: Path) -> list[str]:
     """Everything in the directory of a merge that its record does not list, and files beside the weights that
     were changed since. Weights that differ are damaged: whoever writes weights of his own writes more.

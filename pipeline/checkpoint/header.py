@@ -14,7 +14,7 @@ import reprlib
 import stat
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import xxhash
@@ -48,21 +48,24 @@ class Header:
     tensors: name -> (spec, absolute offset of the first byte), in the order of the bytes.
     size_bytes: of the file.  digest: xxh3_128 of the header with its length field.
     mtime_ns: time of the last change; 0 for a file that is not on this machine yet.
+    inode, ctime_ns: which file it is, and when that last changed in any way; 0 likewise.
     """
 
     tensors: dict[str, tuple[TensorSpec, int]]
     size_bytes: int
     digest: str
     mtime_ns: int = 0
+    inode: int = 0
+    ctime_ns: int = 0
 
 
 def read_header(path: str) -> Header:
     """Read and check the header of the file at `path`. Raises CheckpointError; reads no tensor bytes."""
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):
             raise CheckpointError("weights are not a regular file", where=path, expected="a safetensors file")
         with open(path, "rb") as file:
+            status = os.fstat(file.fileno())  # of the very file that is read
             blob = file.read(_LENGTH_BYTES)
             blob += file.read(header_bytes(blob, file=path, size_bytes=status.st_size) - _LENGTH_BYTES)
     except OSError as error:
@@ -72,7 +75,8 @@ def read_header(path: str) -> Header:
             found=error.strerror or str(error),
             hint="check the permissions, and that links do not point to removed files",
         ) from error
-    return parse_header(blob, file=path, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+    header = parse_header(blob, file=path, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+    return replace(header, inode=status.st_ino, ctime_ns=status.st_ctime_ns)
 
 
 def header_bytes(prefix: bytes, *, file: str, size_bytes: int) -> int:

@@ -33,12 +33,16 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One weight file: absolute path, size, xxh3_128 of its header, last change (0: not fetched yet)."""
+    """One weight file: absolute path, size, xxh3_128 of its header, last change (0: not fetched yet), and
+    which file it was, see `Header`.
+    """
 
     path: str
     size_bytes: int
     header_digest: str
     mtime_ns: int
+    inode: int = 0
+    ctime_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,14 @@ def assemble(
         directory=str(directory),
         tensors=tensors,
         files=tuple(
-            FileEntry(str(directory / file), header.size_bytes, header.digest, header.mtime_ns)
+            FileEntry(
+                str(directory / file),
+                header.size_bytes,
+                header.digest,
+                header.mtime_ns,
+                header.inode,
+                header.ctime_ns,
+            )
             for file, header in headers.items()
         ),
         config=read_json_object(config) if os.path.lexists(config) else {},

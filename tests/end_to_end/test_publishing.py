@@ -8,12 +8,15 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline import plan_record
 from pipeline.checkpoint.commit import verify
-from pipeline.errors import RunError
+from pipeline.checkpoint.index import FileEntry
+from pipeline.errors import OutputError, RunError
 from pipeline.staging import Staging
 from pipeline.work_directory import work_directory
 from tests.helpers.crash import killed_at
@@ -95,15 +98,22 @@ def test_only_what_was_planned_is_published(
     assert told in caught.value.found and not out.exists()
 
 
-def test_a_companion_that_is_gone_is_not_published_on_resume(config: Path, out: Path) -> None:
-    """A file that an earlier run furnished and that the model no more has is taken out of the staging."""
+def test_what_an_earlier_run_furnished_and_this_one_does_not_is_taken_out(config: Path, out: Path) -> None:
+    """A file that the marker lists and that this run's model does not have is not published on resume, nor
+    what a killed write left; only names of ours are removed.
+    """
     assert killed_at("pipeline.underway:publish", 1, lambda: run(config, out))
-    (model,) = work_directory(out).glob("model-*")
-    base = Path(json.loads(config.read_text())["base_model"])
-    assert (model / "tokenizer.json").exists()
-    (base / "tokenizer.json").rename(base / "vocab.json")
+    root = work_directory(out)
+    (model,) = root.glob("model-*")
+    marker = json.loads((root / "owner.json").read_text())
+    marker["files"] += ["vocab.json", "templates/old.jinja"]
+    (root / "owner.json").write_text(json.dumps(marker))
+    (model / "templates").mkdir()
+    for name in ("vocab.json", "templates/old.jinja", ".config.json.12.0123abcd.tmp"):
+        (model / name).write_text("{}")
     run(config, out)
-    assert not (out / "tokenizer.json").exists() and (out / "vocab.json").exists()
+    assert {"vocab.json", "templates"}.isdisjoint(path.name for path in out.iterdir())
+    assert not list(out.glob(".*"))
     verify(out)
 
 
@@ -127,3 +137,75 @@ def test_an_old_model_comes_back_when_its_replacement_is_given_up(config: Path, 
     assert killed_at("os:rename", 2, lambda: run(other, out, fresh=True))
     run(other, out)
     assert weight_bytes(out) == new and not work_directory(out).exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model-00001-of", "model.safetensors.index.json"])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 5)])
+def test_done_is_what_is_there(name: str, damage: Callable[[Path], object], config: Path, out: Path) -> None:
+    """A merge whose output lost a file, or a part of one, is not called done; the error says what is wrong
+    and how to merge again.
+    """
+    run(config, out)
+    path = next(path for path in out.iterdir() if path.name.startswith(name))
+    damage(path)
+    with pytest.raises(OutputError, match="not complete") as caught:
+        run(config, out)
+    assert path.name in caught.value.found and "--fresh" in caught.value.hint
+    if path.exists() and path.suffix != ".safetensors":
+        path.unlink()
+    run(config, out, fresh=True)
+    verify(out)
+
+
+def rewrite(path: Path) -> None:
+    """Other bytes in the same file, of the same size."""
+    data = bytearray(path.read_bytes())
+    data[-64:] = bytes(64)
+    path.write_bytes(data)
+
+
+def replace_unseen(path: Path) -> None:
+    """Another file in its place, of the same size and time of change."""
+    status = path.stat()
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes()[:-64] + bytes(64))
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.rename(path)
+
+
+@pytest.mark.parametrize("change", [rewrite, replace_unseen, Path.unlink, lambda path: os.truncate(path, 9)])
+def test_an_input_changed_while_it_is_read_is_never_published(
+    change: Callable[[Path], None], config: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An input that is not the planned one any more when all was read ends the run, and names the file."""
+    from pipeline.run import _Run
+
+    expert = Path(json.loads(config.read_text())["models"][1]["model"])
+    file, original = next(expert.glob("*.safetensors")), _Run.seal
+
+    def seal(self: _Run) -> list[dict[str, str]]:
+        change(file)
+        return original(self)
+
+    monkeypatch.setattr(_Run, "seal", seal)
+    with pytest.raises(RunError, match="changed while the merge ran") as caught:
+        run(config, out)
+    assert caught.value.where == str(file) and caught.value.found and not out.exists()
+
+
+@pytest.mark.parametrize("kind", ["permissions", "numbers"])
+def test_inputs_that_only_look_new_are_published(
+    kind: str, config: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other permissions make no other input, nor does a mount that numbers its files anew."""
+    original = plan_record._change
+
+    def change(file: FileEntry) -> str:
+        if kind == "permissions":
+            Path(file.path).chmod(0o400)
+            return original(file)
+        return original(replace(file, inode=file.inode + 1))
+
+    monkeypatch.setattr(plan_record, "_change", change)
+    run(config, out)
+    verify(out)
