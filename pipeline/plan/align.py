@@ -123,12 +123,13 @@ def _optional(indexes: Sequence[CheckpointIndex]) -> dict[str, str]:
     for index in indexes:
         for name, entry in index.tensors.items():
             stored.setdefault(name, []).append((index, entry.spec))
-    layers = {id(index): count_layers(index.tensors, index.config) for index in indexes}
+    layers: dict[int, dict[str, int]] = {}
     found = {}
     for name, places in stored.items():
         alike = len({(spec.dtype, spec.shape) for _, spec in places}) == 1
         if len(places) == len(indexes) and alike:
             continue
+        layers = layers or {id(one): count_layers(one.tensors, one.config) for one in indexes}
         if all(is_recomputed(spec) for _, spec in places):
             found[name] = _RECOMPUTED
         elif len(places) < len(indexes) and all(
@@ -171,6 +172,8 @@ def _check_row(row: Aligned, indexes: Sequence[CheckpointIndex]) -> None:
 def _same_shape_and_kind(
     first: CheckpointIndex, wanted: TensorEntry, other: CheckpointIndex, found: TensorEntry
 ) -> None:
+    if (found.spec.shape, found.spec.dtype) == (wanted.spec.shape, wanted.spec.dtype):
+        return
     name = shown(wanted.spec.name)
     if found.spec.shape != wanted.spec.shape:
         embedding = "embed" in name or "lm_head" in name
