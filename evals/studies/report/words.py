@@ -37,10 +37,10 @@ def figure(estimate: Estimate | None) -> str:
 
 
 def probability(p: float | None) -> str:
-    """A p to two digits, "< 0.0001" below that; a dash where there is none."""
+    """A p to two digits, "= 0.02" or "< 0.0001"; a dash where there is none."""
     if p is None:
         return HOLE
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"
 
 
 def verdict_text(verdict: Verdict, smallest: float) -> str:

@@ -22,3 +22,17 @@ def test_a_line_has_no_limit() -> None:
     curved, straight = law_fits(Study(tables)).rows
     assert straight[4:6] == (HOLE, HOLE) and "straight line" in straight[6]
     assert HOLE not in curved and curved[6].startswith("1.000")
+
+
+def test_an_offset_of_more_than_a_decade_is_not_told() -> None:
+    """b whose interval spans more than a decade is no figure; offsets below 0.1 are as good as none."""
+    one = Estimate(0.5, None, 0.4, 0.6)
+    told = Fit("weak", "ties", "held-in", {"1M": one}, {"1M": one}, Estimate(1.0, None, 0.0, 0.9), 0.01, ())
+    wide = replace(told, method="averaging", offset=Estimate(1.0, None, 0.2, 4.0))
+    assert told.is_offset_told and not wide.is_offset_told
+    assert replace(told, offset=Estimate(1.0, None, None, None)).is_offset_told
+    tables = replace(
+        studies.tables(sizes=("1m",), counts=(2, 8), seeds=(0,), methods=("ties",)), fits=(told, wide)
+    )
+    first, second = law_fits(Study(tables)).rows
+    assert first[6].startswith("1.000") and second[6] == "cannot be told [0.200, 4.000]"
