@@ -15,7 +15,7 @@ from pathlib import Path
 from cluster.contract import Executor, Fault
 from evals.content import Digests, record_key, task_digest
 from evals.merges import together
-from evals.models import Model
+from evals.models import Model, directories_of
 from evals.record import Record, names_of
 from evals.running import Cell, Run
 from evals.setting import Setting
@@ -24,6 +24,7 @@ from evals.task import Task
 from evals.units import resources
 from pipeline.errors import MergescaleError
 from pipeline.machine import available_memory_bytes, cores
+from pipeline.output import check_apart
 
 #: One part in so many of a worker's memory may hold merged models that wait to be scored.
 HOLDING_SHARE = 4
@@ -68,13 +69,14 @@ def evaluate(
     Keep the pairs of one model together: a worker then loads it once. `executor` is called only if something
     is left to measure. `also`: other directories of scores; what they have is taken over.
     What cannot be scored is in `failures`; nothing is raised for it. InputError, before any work: nothing can
-    be written in `out_dir`.
+    be written in `out_dir`, or it lies in a model that is read.
     """
     digests = digests or Digests(out_dir / "digests.json")
     cells = _cells(pairs, setting, digests)  # first: what is wrong with a task leaves no directory behind
     store = RecordStore(out_dir)
+    check_apart(store.folder / "records", directories_of(model for model, _ in pairs))
     store.prepare()
-    found = {cell.key: store.get(cell.key) or store.adopt(cell.key, also) for cell in cells}
+    found = {cell.key: _stored(cell, store, also) for cell in cells}
     todo = {cell.key: cell for cell in cells if found[cell.key] is None}
     failures: dict[str, str] = {}
     digests.save()  # before the work, so that a run that is ended need not read all weights again
@@ -96,6 +98,13 @@ def evaluate(
     reused = sum(cell.key not in todo for cell in cells)
     labels = tuple(dict.fromkeys(cell.model.label for cell in cells))
     return Evaluation(tuple(records), tuple(failed), reused, labels)
+
+
+def _stored(cell: Cell, store: RecordStore, also: Sequence[Path]) -> Record | None:
+    """The score that a store has, if it says itself that it is of this model and task."""
+    record = store.get(cell.key) or store.adopt(cell.key, also)
+    asked = (cell.model.digest, cell.digest)
+    return record if record is not None and (record.model_digest, record.task_digest) == asked else None
 
 
 def keys_of(pairs: Sequence[tuple[Model, Task]], setting: Setting, digests: Digests) -> list[str]:

@@ -8,6 +8,7 @@ loads weights.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -139,6 +140,17 @@ def describe_model(path: Path, digests: Digests) -> Model:
     ]
     method = str(manifest.config.get("merge_method", ""))
     return Model(str(place), digest, place.name, size, "".join(bases[:1]), method, tuple(experts))
+
+
+def directories_of(models: Iterable[Model]) -> list[str]:
+    """The model directories that scoring these models reads: their own, or those that a merge reads."""
+    found: dict[str, None] = {}
+    for model in models:
+        if model.merge is not None:
+            found |= dict.fromkeys(name for name in (model.base, *model.inputs) if name)
+        elif not model.baseline:
+            found[model.path] = None
+    return list(found)
 
 
 def _holds(manifest: Manifest, place: Path, names: list[str]) -> bool:

@@ -7,6 +7,7 @@ standard errors and paired tests can be computed later from records alone. It ne
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
 
 #: Version of the record's fields and meaning; part of every cache key.
 SCHEMA = 1
+
+#: What a field of each type holds, in words.
+_NAMES: Mapping[Any, str] = {
+    str: "a text",
+    int: "a whole number",
+    int | None: "a whole number or null",
+    float: "a finite number",
+    float | None: "a finite number or null",
+    bool: "true or false",
+    tuple[float, ...]: "a list of finite numbers",
+}
 
 #: How the digests of guessers begin: no file has such a digest.
 BASELINE = "baseline/"
@@ -108,7 +120,30 @@ def from_dict(values: Mapping[str, Any], where: str = "") -> Record:
         raise InputError(
             "not a record of this version", where=where, expected=f"schema {SCHEMA}", found=found
         )
-    return Record(**{**values, "items": tuple(values["items"])})
+    kinds = get_type_hints(Record)
+    return Record(**{name: _typed(name, values[name], kinds[name], where) for name in names})
+
+
+def _typed(name: str, value: Any, kind: Any, where: str) -> Any:
+    """A field's value in its own type. InputError: another type, or a number that is not finite."""
+    if kind == tuple[float, ...]:
+        if isinstance(value, list | tuple):
+            return tuple(_typed(name, item, float, where) for item in value)
+    elif value is None and kind in (int | None, float | None):
+        return None
+    elif kind in (float, float | None):
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    elif isinstance(value, bool) == (kind is bool):
+        wanted = int if kind == int | None else kind
+        if isinstance(value, wanted):
+            return value
+    raise InputError(
+        "not a record of this version",
+        where=where,
+        expected=f"{name}: {_NAMES[kind]}",
+        found=repr(value)[:40],
+    )
 
 
 def to_json(record: Record) -> str:

@@ -1,7 +1,9 @@
 """Records on disk, one file a key, answers to parts of tasks, and the tables made of records. A record is
 served only under its own key.
 
-Files are written whole or not at all and never changed, so several runs may share a store.
+Files are written whole or not at all and never changed, so several runs may share a store. Each carries the
+digest of its content and of the name it is kept under: a file that was damaged, edited or copied from another
+name is as good as none, and what it held is measured again.
 """
 
 from __future__ import annotations
@@ -12,9 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from evals.record import Record, from_dict, to_json, write_jsonl, write_parquet
+from evals.content import digest_json
+from evals.record import Record, from_dict, write_jsonl, write_parquet
 from pipeline.checkpoint.files import atomic_write
-from pipeline.errors import InputError
+from pipeline.errors import InputError, MergescaleError
+from pipeline.untrusted import read_json
+
+#: The field of a file that holds the digest of the others.
+_SEAL = "digest"
 
 
 class RecordStore:
@@ -42,15 +49,15 @@ class RecordStore:
     def get(self, key: str) -> Record | None:
         """The record of a key; None when there is none, or a damaged one: it is then measured anew."""
         path = self._path(key)
+        values = _unsealed(path, key)
         try:
-            return from_dict(_object(path.read_text(encoding="utf-8")) or {}, str(path))
-        except (FileNotFoundError, ValueError, InputError):
+            return None if values is None else from_dict(values, str(path))
+        except InputError:
             return None
 
     def put(self, key: str, record: Record) -> None:
         """Keep a record under its key."""
-        path = self._path(key)
-        atomic_write(path, to_json(record).encode() + b"\n")
+        atomic_write(self._path(key), _sealed(record.to_dict(), key))
 
     def adopt(self, key: str, others: Sequence[Path]) -> Record | None:
         """Take over the record of a key from the first of other stores' folders that has it."""
@@ -63,14 +70,11 @@ class RecordStore:
         """Keep the answers to a part of a task until its score is there."""
         path = self._part(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, json.dumps(answers).encode())
+        atomic_write(path, _sealed(answers, name))
 
     def get_part(self, name: str) -> dict[str, Any] | None:
         """What `put_part` kept; None when there is nothing, or a damaged file."""
-        try:
-            return _object(self._part(name).read_text(encoding="utf-8"))
-        except (FileNotFoundError, UnicodeDecodeError):
-            return None
+        return _unsealed(self._part(name), name)
 
     def drop_parts(self, key: str) -> None:
         """Forget the parts of a score that is there or cannot be had."""
@@ -100,6 +104,24 @@ class RecordStore:
 
     def _path(self, key: str) -> Path:
         return self.folder / "records" / f"{key}.json"
+
+
+def _sealed(values: Mapping[str, Any], name: str) -> bytes:
+    """Values as one line of JSON with the digest of them and of the name they are kept under."""
+    sealed = {**values, _SEAL: digest_json([name, values])}
+    return json.dumps(sealed, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def _unsealed(path: Path, name: str) -> dict[str, Any] | None:
+    """What `_sealed` wrote under that name; None where nothing is there that it wrote."""
+    try:
+        values = read_json(path)
+    except (FileNotFoundError, MergescaleError):
+        return None
+    if not isinstance(values, dict):
+        return None
+    seal = values.pop(_SEAL, None)
+    return values if seal == digest_json([name, values]) else None
 
 
 def _object(text: str) -> dict[str, Any] | None:

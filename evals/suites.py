@@ -140,6 +140,8 @@ def locate_data(
         raise InputError("the data directory is not there", where=str(data_dir), hint=_SAY_WHERE)
     start = data_dir.resolve() if data_dir is not None else _own_start(suite, report)
     tasks = [_located(task, start, stand_in=data_dir is not None) for task in suite.tasks]
+    for task in tasks:
+        _check_safe(task)
     missing = {
         task.name: files
         for task in tasks
@@ -156,6 +158,17 @@ def locate_data(
             + (", or leave these tasks out with --skip-missing" if kept else ", or fetch it first"),
         )
     return replace(suite, tasks=kept, left_out=tuple(LeftOut(*item) for item in missing.items()))
+
+
+def _check_safe(task: Task) -> None:
+    """ConfigError for a task that runs what a model writes: lm-eval refuses it after all answers are made."""
+    if task.definition.get("unsafe_code"):
+        raise ConfigError(
+            f'the task "{task.name}" runs code that models write (unsafe_code), which is not done here',
+            where=task.where,
+            hint="leave it out of the suite, or choose others with --task; lm_eval itself runs it with "
+            "--confirm_run_unsafe_code, in a container",
+        )
 
 
 def _own_start(suite: Suite, report: Callable[[str], None]) -> Path:

@@ -27,6 +27,7 @@ from evals.record import Record
 from evals.setting import Setting, lowest
 from evals.suites import Suite, check_suite_names, load_suite, locate_data
 from pipeline.errors import LIST_ITEM, ConfigError, RunError
+from pipeline.output import check_apart
 
 _BATCH = "16"
 
@@ -43,6 +44,8 @@ def build_family(
     scores that are missing, and experts that did not pass.
     """
     config = with_built_runs(config)
+    for name in ("data", "experts", "scores"):
+        check_apart(config.out / name, [base.model for base in config.bases if base.model is not None])
     suites = load_suites(config, data_dir, skip_missing, work)
     keep_command(config, data_dir, skip_missing)
     data = _data(config, suites[0], work)

@@ -43,7 +43,8 @@ def check_task(task: Task) -> TaskFacts:
     if not len(loaded.eval_docs):
         raise _no_documents(task)
     if loaded.config.doc_to_choice is not None:
-        _check_targets(task, loaded, loaded.config, loaded.eval_docs, _scored_split(task))
+        judged = loaded.OUTPUT_TYPE == "multiple_choice" and not callable(loaded.config.process_results)
+        _check_targets(task, loaded, loaded.config, loaded.eval_docs, _scored_split(task), judged=judged)
     if task.shots and loaded.fewshot_cfg.doc_to_choice is not None:
         _check_targets(task, loaded, loaded.fewshot_cfg, loaded.sampler.df, _shots_split(task, loaded))
     return TaskFacts(len(loaded.eval_docs), str(loaded.OUTPUT_TYPE))
@@ -58,7 +59,7 @@ def load_task(task: Task, digest: str) -> Any:
 
         disable_progress_bars()  # rows are filtered whenever lm-eval asks for them, outside `quiet` too
 
-        _compile_templates_once()
+        _render_in_a_sandbox()
         with TemporaryDirectory(prefix="mergescale-data-") as folder, quiet():
             try:
                 config = _resolved(dict(task.definition)) | _data_set(task, folder)
@@ -80,13 +81,23 @@ def load_task(task: Task, digest: str) -> Any:
     return _loaded[key]
 
 
-def _compile_templates_once() -> None:
-    """Let lm-eval keep compiled templates: it would compile each anew for every document, field by field."""
+def _render_in_a_sandbox() -> None:
+    """Have lm-eval render templates in a sandbox, where they reach no module, and compile each once.
+
+    lm-eval's own environment runs any code that a template names, and compiles each template anew for every
+    document, field by field.
+    """
+    from jinja2.sandbox import SandboxedEnvironment
     from lm_eval import utils
 
-    compiled = utils.env.from_string
-    if not hasattr(compiled, "cache_info"):
-        utils.env.from_string = lru_cache(maxsize=1024)(compiled)
+    own = utils.env
+    if not hasattr(own.from_string, "cache_info"):
+        sandbox = SandboxedEnvironment(
+            loader=own.loader, undefined=own.undefined, keep_trailing_newline=own.keep_trailing_newline
+        )
+        sandbox.filters |= own.filters
+        sandbox.tests |= own.tests
+        own.from_string = lru_cache(maxsize=1024)(sandbox.from_string)
 
 
 def _no_hub(task: Task, error: Exception) -> InputError:
@@ -133,20 +144,28 @@ def _shots_split(task: Task, loaded: Any) -> str:
     return str(loaded.fewshot_cfg.split or next(named))
 
 
-def _check_targets(task: Task, loaded: Any, fields: Any, docs: Sequence[Any], split: str) -> None:
-    """InputError for the first document of a split whose target is a number beyond its choices.
+def _check_targets(
+    task: Task, loaded: Any, fields: Any, docs: Sequence[Any], split: str, *, judged: bool = False
+) -> None:
+    """InputError for the first document of a split whose target is a number that is no place in its choices,
+    as -1 is where a test set hides its labels.
 
     fields: what holds `doc_to_text`, `doc_to_target` and `doc_to_choice` of these documents.
+    judged: whether lm-eval compares a target that is a text with the choices; one that is none of them, say
+    "-1", would count as a wrong answer.
     """
     for number, doc in enumerate(docs, 1):
         if loaded.multiple_input:
             target = loaded.doc_to_text(doc, fields.doc_to_text)
         else:
             target = loaded.doc_to_target(doc, fields.doc_to_target)
-        count = len(loaded.doc_to_choice(doc, fields.doc_to_choice))
+        choices = loaded.doc_to_choice(doc, fields.doc_to_choice)
+        count = len(choices)
         for one in target if isinstance(target, list) else [target]:
-            if isinstance(one, int) and one >= count:
+            if isinstance(one, int) and not 0 <= one < count:
                 raise _beyond(task, split, number, f"{one}, of {count} choices counted from 0")
+        if judged and isinstance(target, str) and target not in choices:
+            raise _beyond(task, split, number, f'"{target[:40]}", none of {count} choices')
 
 
 def _beyond(task: Task, split: str, number: int, found: str) -> InputError:

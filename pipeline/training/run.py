@@ -13,6 +13,7 @@ from typing import Any
 from cluster.contract import Executor, Outcome, Resources, Unit
 from pipeline.checkpoint.index import read_directory
 from pipeline.machine import choose_device
+from pipeline.output import check_apart
 from pipeline.training.config import ExpertConfig, TrainConfig
 from pipeline.training.curves import CURVE, draw_losses
 from pipeline.training.examples import read_examples, read_validation
@@ -47,6 +48,8 @@ def plan_training(config: TrainConfig, device: str | None = None) -> TrainPlan:
     """
     device = device or choose_device("auto")
     base = read_directory(ModelRef(str(config.base)), config.base.resolve())
+    for expert in config.experts:
+        check_apart(config.place(expert), [config.base])
     check_trainable(config.base, str(config.base))
     place: dict[str, str] = {}
     needed: dict[str, int] = {}

@@ -14,12 +14,15 @@ from cluster.local import LocalExecutor
 from cluster.on_ray import RayExecutor
 from evals.fanout import evaluate
 from evals.record import read_jsonl, read_parquet
+from evals.request import make_request
 from evals.setting import Setting
+from evals.store import RecordStore
 from evals.suites import Suite, load_suite, locate_data
 from evals.task import Task
-from pipeline.errors import InputError
+from pipeline.errors import InputError, OutputError
 from tests.helpers.evaluating import CHECK, pairs, plain, run
 from tests.helpers.inline import InlineExecutor
+from tests.helpers.merging import write_config
 from tests.helpers.models import write_model
 from tests.helpers.tasks import choice_rows, choice_task, write_rows, write_suite
 
@@ -190,3 +193,29 @@ def test_ray_gives_the_same_records(own: Path, tasks: tuple[Task, ...], tmp_path
     there = evaluate(asked, lambda: RayExecutor(workers=2), tmp_path / "there", Setting(limit=6))
     assert plain(there.records) == plain(here.records)
     assert not there.failures
+
+
+@pytest.mark.parametrize("out", ["base", "base/scores"])
+def test_scores_stay_out_of_every_model_that_is_read(own: Path, out: str) -> None:
+    """Scores in a model's directory would change the model: refused, for a merge's inputs too."""
+    config = write_config(own / "merge.json", "task_arithmetic", own / "base", [own / "expert"])
+    before = sorted((own / "base").rglob("*"))
+    for model in (own / "base", config):
+        request = make_request([model], [own / "toy.yaml"], tasks=["pick"])
+        with pytest.raises(OutputError, match="overlaps an input model"):
+            evaluate(request.pairs, InlineExecutor, own / out, Setting(limit=2))
+    assert sorted((own / "base").rglob("*")) == before
+
+
+def test_a_record_of_another_model_or_task_is_not_served(own: Path, tmp_path: Path) -> None:
+    """A record under the right key that says it is of another model, or task, is measured anew."""
+    request = make_request([own / "base"], [own / "toy.yaml"], tasks=["pick"])
+    setting = Setting(limit=2)
+    (first,) = evaluate(request.pairs, InlineExecutor, tmp_path, setting).records
+    store = RecordStore(tmp_path)
+    (key,) = (path.stem for path in store.files())
+    for change in ({"model_digest": "0" * 32}, {"task_digest": "0" * 32}):
+        store.put(key, replace(first, value=0.99, **change))
+        again = evaluate(request.pairs, InlineExecutor, tmp_path, setting)
+        assert again.reused == 0 and again.records[0].value == first.value
+    assert evaluate(request.pairs, InlineExecutor, tmp_path, setting).reused == 1

@@ -90,3 +90,62 @@ def test_what_is_damaged_in_a_store_is_not_there(tmp_path: Path) -> None:
     store.note([{"seconds": 2}])
     store.note([{"seconds": 3}])
     assert store.spent() == [{"seconds": 1}, {"seconds": 3}]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value": 0.99},
+        {"items": None},
+        {"items": [0.0, 1.0]},
+        {"n": "three"},
+        {"truncated": True},
+        {"stderr": float("nan")},
+        {"model_digest": "another"},
+    ],
+)
+def test_a_changed_record_is_not_served(tmp_path: Path, change: dict[str, object]) -> None:
+    """Whatever is changed in a stored record, it is served no more: the score is measured anew."""
+    store = RecordStore(tmp_path)
+    store.prepare()
+    store.put("key", RECORDS[0])
+    file = tmp_path / "records" / "key.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    assert store.get("key") is None
+
+
+def test_a_record_is_not_served_under_another_key(tmp_path: Path) -> None:
+    """A record, or the answers to a part, copied to the name of another is not the other's."""
+    store = RecordStore(tmp_path)
+    store.prepare()
+    store.put("one", RECORDS[0])
+    store.put_part("one-0-2-8", {"elapsed_s": 1.0})
+    assert store.get_part("one-0-2-8") == {"elapsed_s": 1.0}
+    for folder, end in (("records", ".json"), ("parts", "-0-2-8.json")):
+        (tmp_path / folder / f"two{end}").write_bytes((tmp_path / folder / f"one{end}").read_bytes())
+    assert store.get("two") is None and store.get_part("two-0-2-8") is None
+    assert store.adopt("two", [tmp_path]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("items", None),
+        ("items", ["0.5"]),
+        ("items", 0.5),
+        ("n", "3"),
+        ("n", 3.0),
+        ("n", True),
+        ("value", float("nan")),
+        ("value", True),
+        ("stderr", float("inf")),
+        ("label", None),
+        ("higher_is_better", 1),
+        ("limit", "all"),
+    ],
+)
+def test_a_field_of_another_type_is_no_record(name: str, value: object) -> None:
+    """Every field has its own type, and numbers are finite; the error names the field."""
+    with pytest.raises(InputError) as caught:
+        from_dict({**RECORDS[0].to_dict(), name: value}, "here")
+    assert caught.value.expected.startswith(f"{name}: ") and caught.value.where == "here"

@@ -90,3 +90,60 @@ def test_no_bar_is_drawn_for_rows_that_are_filtered(
     assert facts.items == 8
     captured = capfd.readouterr()
     assert "examples/s" not in captured.err + captured.out
+
+
+@pytest.mark.parametrize("how", ["column", "template", "text"])
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_hidden_label_is_refused_with_its_row(tmp_path: Path, how: str, number: int) -> None:
+    """A label of -1, as test sets without labels have, or a text that is no choice, is no wrong answer: the
+    row is named, before any model.
+    """
+    rows = choice_rows(4)
+    rows[number]["label"] = "w99" if how == "text" else -1
+    for row in rows:
+        if how == "text" and row["label"] != "w99":
+            row["label"] = row["choices"][row["label"]]
+    file = write_rows(tmp_path / "rows.jsonl", rows)
+    target = "{{label}}" if how == "template" else "label"
+    definition = {**CHOICE, "doc_to_target": target}
+    with pytest.raises(InputError, match="no such choice") as caught:
+        check_task(only_task(tmp_path, definition=definition, data={"test": "rows.jsonl"}))
+    assert caught.value.where == f"{file}: row {number + 1}"
+    assert ("w99" if how == "text" else "-1") in caught.value.found
+
+
+def test_a_shot_with_a_hidden_label_is_named(tmp_path: Path) -> None:
+    """A shot whose label is -1 would show the last choice as right: the row is named."""
+    write_rows(tmp_path / "test.jsonl", choice_rows(4))
+    rows = choice_rows(5, seed=1)
+    rows[3]["label"] = -1
+    file = write_rows(tmp_path / "train.jsonl", rows)
+    with pytest.raises(InputError, match="no such choice") as caught:
+        check_task(only_task(tmp_path, data={"test": "test.jsonl", "train": "train.jsonl"}, shots=2))
+    assert caught.value.where == f"{file}: row 4"
+
+
+def test_a_task_that_runs_what_models_write_is_refused_first(tmp_path: Path) -> None:
+    """A definition with unsafe_code is a ConfigError when the suite is made ready, before anything runs."""
+    write_rows(tmp_path / "rows.jsonl", choice_rows(2))
+    with pytest.raises(ConfigError, match="unsafe_code") as caught:
+        only_task(tmp_path, definition={**CHOICE, "unsafe_code": True}, data={"test": "rows.jsonl"})
+    assert caught.value.where.endswith("suite.yaml: categories.choice[0]") and caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ cycler.__init__.__globals__.os.system('touch PLACE') }}",
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ lipsum.__globals__['os'].popen('touch PLACE').read() }}",
+    ],
+)
+def test_a_template_runs_no_code(tmp_path: Path, template: str) -> None:
+    """A template of a definition reaches no module of Python: it is refused, and nothing was run."""
+    write_rows(tmp_path / "rows.jsonl", choice_rows(2))
+    place = tmp_path / "touched"
+    definition = {**CHOICE, "doc_to_text": template.replace("PLACE", str(place))}
+    with pytest.raises(ConfigError) as caught:
+        check_task(only_task(tmp_path, definition=definition, data={"test": "rows.jsonl"}))
+    assert "unsafe" in caught.value.found and not place.exists()

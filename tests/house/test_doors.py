@@ -76,14 +76,14 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline.training": (
         "pipeline.values", "pipeline.errors", "pipeline.untrusted", "pipeline.config",
-        "pipeline.checkpoint", "pipeline.machine",
+        "pipeline.checkpoint", "pipeline.machine", "pipeline.output",
         "pipeline.colours", "pipeline.output", "cluster.contract", "cluster.progress",
     ),
     "cluster": (),
     "evals": (
         "pipeline.values", "pipeline.errors", "pipeline.untrusted", "pipeline.machine",
         "pipeline.checkpoint", "pipeline.colours", "pipeline.output",
-        "pipeline.config", "pipeline.plan.plan", "cluster.contract", "cluster.progress",
+        "pipeline.config", "pipeline.output", "pipeline.plan.plan", "cluster.contract", "cluster.progress",
     ),
     "evals.merges": (
         "evals.content", "evals.models", "pipeline.checkpoint", "pipeline.config", "pipeline.errors",

@@ -17,7 +17,7 @@ from pipeline.training import watch
 from pipeline.training.config import load_train_config
 from pipeline.training.curves import CURVE
 from pipeline.training.examples import Example
-from pipeline.training.expert import RECORD
+from pipeline.training.identity import RECORD
 from pipeline.training.memory import memory_bytes
 from pipeline.training.run import plan_training, run_training
 from pipeline.training.settings import TrainSettings
@@ -198,3 +198,15 @@ def test_steps_are_shown_while_an_expert_trains(
     assert amounts[0] == 3
     assert sum(amounts) == 24
     assert "even: loss 2.00 -> 1.00 in 3 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["base", "base/experts", "link"])
+def test_experts_stay_out_of_their_base(tmp_path: Path, out: str) -> None:
+    """An output in the base's own directory is refused, whatever link leads there: it would change it."""
+    home = write_home(tmp_path)
+    (tmp_path / "link").symlink_to(home / "base")
+    before = sorted((home / "base").rglob("*"))
+    with pytest.raises(OutputError, match="overlaps an input model"):
+        plan_training(load_train_config(write_config(home, out=str(home / out))))
+    assert sorted((home / "base").rglob("*")) == before
+    plan_training(load_train_config(write_config(home, out=str(home))))  # beside the base
