@@ -24,6 +24,7 @@ from pipeline.checkpoint.manifest import (
     model_files,
     read_manifest,
 )
+from pipeline.checkpoint.plain_files import check_plain_files
 from pipeline.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def describe_model(path: Path, digests: Digests) -> Model:
             expected="a directory with config.json and weights",
             hint="give the directory of a model",
         )
+    check_plain_files(place)
     names = model_files(place)
     weights = [name for name in names if name.endswith(_WEIGHTS) and "/" not in name]
     if "config.json" not in names or not weights:

@@ -52,7 +52,7 @@ def open_regular(
     mode = os.fstat(file.fileno()).st_mode
     if not stat.S_ISREG(mode):
         file.close()
-        raise error("not a regular file", where=str(path), expected="a file", found=_kind(mode))
+        raise error("not a regular file", where=str(path), expected="a file", found=kind_of(mode))
     return file
 
 
@@ -214,7 +214,7 @@ def parse_whole(text: str, what: str, *, least: int = 0, most: int = 10**_MOST_D
     )
 
 
-def _kind(mode: int) -> str:
+def kind_of(mode: int) -> str:
     """What a path that is no regular file is, in words."""
     kinds: tuple[tuple[Callable[[int], bool], str], ...] = (
         (stat.S_ISDIR, "a directory"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.checkpoint.files import digest_bytes, digest_file, read_json_object
+from pipeline.checkpoint.plain_files import check_plain_files
 from pipeline.errors import CheckpointError, OutputError
 from pipeline.training.examples import adds_tokens
 from pipeline.training.settings import TrainSettings
@@ -69,6 +70,7 @@ def model_digest(path: Path) -> str:
             expected="a directory with config.json and *.safetensors",
             hint="give a local model directory as base",
         )
+    check_plain_files(path)
     files = sorted(
         file
         for file in path.iterdir()

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 import transformers
 
+from evals.content import Digests
 from evals.family.rows import read_rows
+from evals.models import describe_model
 from pipeline.checkpoint.files import digest_file
 from pipeline.checkpoint.index import read_directory
+from pipeline.checkpoint.plain_files import check_plain_files
 from pipeline.errors import InputError
 from pipeline.training.examples import read_examples
 from pipeline.training.scratch.tokenizer import read_texts
@@ -87,6 +90,24 @@ def test_a_models_small_files_are_never_waited_for(tmp_path: Path, name: str, ki
     with pytest.raises(InputError) as error:
         read_directory(ModelRef(str(model)), model)
     assert error.value.where == str(model / name)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "generation_config.json", "config.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "lost"])
+def test_a_model_to_load_has_plain_files(tmp_path: Path, name: str, kind: str) -> None:
+    """Before a library loads a model, to score or train it, a FIFO, a device or a link to nowhere among its
+    files is refused: the library would wait for ever, or go without.
+    """
+    model = write_model(tmp_path / "m", tokenizer=True)
+    (model / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(model / name)
+    else:
+        (model / name).symlink_to("/dev/zero" if kind == "device" else "gone")
+    for look in (lambda: describe_model(model, Digests()), lambda: check_plain_files(model)):
+        with pytest.raises(InputError) as error:
+            look()
+        assert error.value.where == str(model / name)
 
 
 def test_infinity_in_a_config_is_merged_and_loads(tmp_path: Path) -> None:
