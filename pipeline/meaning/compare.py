@@ -14,10 +14,12 @@ from typing import Any
 from pipeline.checkpoint.choose import CONFIG_NAME
 from pipeline.checkpoint.files import read_json_object
 from pipeline.checkpoint.index import CheckpointIndex
+from pipeline.checkpoint.synthetic import is_synthetic
 from pipeline.errors import CheckpointError, shown
 from pipeline.meaning.configs import config_differences
 from pipeline.meaning.differences import Difference, say
 from pipeline.meaning.generation import GENERATION_NAME, generation_differences
+from pipeline.meaning.tokenizer import tokenizer_notes
 
 
 def check_types(models: Sequence[CheckpointIndex]) -> None:
@@ -58,8 +60,12 @@ def _compare(reference: CheckpointIndex, other: CheckpointIndex) -> list[str]:
     try:
         generation = _generation(reference, other, found)
         notes += [f"{GENERATION_NAME} of {name} {beside}: {say(generation)}"] if generation else []
-    except CheckpointError as error:
-        notes.append(f"{name} cannot be compared in all with the others: {error.one_line}")
+        if not is_synthetic(reference.directory) and not is_synthetic(other.directory):
+            sides = [(str(model.ref), Path(model.directory)) for model in (reference, other)]
+            notes += tokenizer_notes(sides[0], sides[1])
+    except (CheckpointError, FileNotFoundError) as error:
+        said = error.one_line if isinstance(error, CheckpointError) else shown(error)
+        notes.append(f"{name} cannot be compared in all with the others: {said}")
     return notes
 
 
