@@ -19,7 +19,7 @@ from cluster.progress import Progress
 from pipeline.checkpoint.locate import fetch_weights
 from pipeline.checkpoint.manifest import Manifest
 from pipeline.checkpoint.nonfinite import NonFinite, require_finite
-from pipeline.errors import MergescaleError, UnitError
+from pipeline.errors import InputError, MergescaleError, UnitError
 from pipeline.machine import available_memory_bytes
 from pipeline.output import absolute, check_outputs
 from pipeline.plan.cost import INTERPRETER_BYTES, raw_bytes
@@ -74,7 +74,7 @@ def run_merges(
                 clear_leftovers(out)
                 continue
             begun = _begin(with_local_weights(plan), out, fresh)
-            opened.callback(begun.staging.ledger.close)
+            opened.enter_context(begun.staging)
             if begun.staging.done is None:
                 merges[number] = begun
             else:
@@ -105,8 +105,7 @@ def _carry_out(
         return
     try:
         run = _Run(list(merges.values()), executor, show_progress)
-        run.measure()
-        run.merge()
+        _measure_and_merge(run)
         all_sealed = run.seal()
         run.trace()
         for number, sealed in zip(merges, all_sealed, strict=True):
@@ -116,6 +115,19 @@ def _carry_out(
             yield number, merges[number].publish(sealed, executor, elapsed_s, replace=fresh)
     except OSError as error:
         raise explain(error, str(next(iter(merges.values())).staging.root)) from error
+
+
+def _measure_and_merge(run: _Run) -> None:
+    """Measure and merge. Inputs that a unit found wrong are wrong for good: a merge that cannot be finished
+    leaves no work that a mended config would be told of.
+    """
+    try:
+        run.measure()
+        run.merge()
+    except InputError:
+        for merge in run.merges:
+            merge.staging.give_up(hopeless=len(run.merges) == 1)
+        raise
 
 
 def _begin(plan: MergePlan, out: Path, fresh: bool) -> Underway:

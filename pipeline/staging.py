@@ -20,7 +20,8 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from cluster.ledger import DamagedLedger, Ledger
 from pipeline.checkpoint.files import atomic_write, create_sized, digest_bytes, sync_directory
@@ -30,6 +31,7 @@ from pipeline.errors import LIST_ITEM, InputError, OutputError, RunError
 from pipeline.output import check_output
 from pipeline.plan.plan import MergePlan
 from pipeline.plan_record import write_plan_record
+from pipeline.receipts import is_sound
 from pipeline.untrusted import canonical_json, parse_json, read_small
 from pipeline.work_directory import (
     LEDGER_NAME,
@@ -68,6 +70,7 @@ class Staging:
         check_ours(self.root)
         self.root.mkdir(parents=True, exist_ok=True)
         self.ledger = _open_ledger(self.root, plan.fingerprint)
+        self._is_left = False
         try:
             self.done = check_output(plan, out, fresh)
             if self.done is None:
@@ -87,6 +90,8 @@ class Staging:
         beside a file without its header.
         """
         self._mark()
+        for unit_id in [name for name, receipt in self.ledger.done.items() if not is_sound(name, receipt)]:
+            del self.ledger.done[unit_id]
         write_plan_record(self.root, self.plan)
         self.partials.mkdir(exist_ok=True)
         self.model.mkdir(exist_ok=True)
@@ -174,14 +179,26 @@ class Staging:
 
     def discard(self) -> None:
         """The model has been published: remove the work directory, then give the lock up."""
+        self._is_left = True
         remove(survey(self.root), self.ledger)
 
     def give_up(self, *, hopeless: bool = False) -> None:
         """The user's input was wrong: leave no work directory that holds nothing finished, or none at all
         when what is finished is `hopeless`, so that a mended config is not told of it.
         """
-        if hopeless or not self.ledger.done:
+        if not self._is_left and (hopeless or not self.ledger.done):
             self.discard()
+        self._is_left = True
+        self.ledger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, InputError):
+            self.give_up()
         self.ledger.close()
 
 

@@ -12,7 +12,10 @@ from pipeline.checkpoint.nonfinite import NonFinite, in_lines
 from pipeline.errors import InputError
 from pipeline.output import absolute
 from pipeline.plan_record import read_plan_record
+from pipeline.receipts import is_sound
 from pipeline.work_directory import LEDGER_NAME, work_directory
+
+_CENTURY_S = 3.2e9
 
 
 def merge_status(out: Path) -> dict[str, Any]:
@@ -27,7 +30,11 @@ def merge_status(out: Path) -> dict[str, Any]:
     manifest = read_manifest(out, name) if name is not None else None
     if plan is not None and (manifest is None or manifest.fingerprint != plan.fingerprint):
         receipts = read_ledger(work / LEDGER_NAME)
-        merged = [receipts[unit_id] for unit_id in plan.unit_ids if "digests" in receipts.get(unit_id, ())]
+        merged = [
+            receipts[unit_id]
+            for unit_id in plan.unit_ids
+            if unit_id in receipts and is_sound(unit_id, receipts[unit_id])
+        ]
         return {
             "state": "running" if is_held(work / LEDGER_NAME) else "interrupted",
             "out": str(out),
@@ -44,10 +51,10 @@ def merge_status(out: Path) -> dict[str, Any]:
         return {
             "state": "complete" if name == MANIFEST_NAME else "complete, weights discarded",
             "out": str(out),
-            "method": manifest.config["merge_method"],
+            "method": str(manifest.config.get("merge_method", "a merge")),
             "fingerprint": manifest.fingerprint,
             "model_digest": manifest.model_digest,
-            "seconds": manifest.timings["seconds"],
+            "seconds": _seconds(manifest.timings),
             "nonfinite": None if manifest.nonfinite is None else [vars(one) for one in manifest.nonfinite],
         }
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -59,6 +66,12 @@ def merge_status(out: Path) -> dict[str, Any]:
             hint="give the OUT of a `mergescale merge`",
         )
     return {"state": "absent", "out": str(out)}
+
+
+def _seconds(timings: dict[str, Any]) -> float:
+    """How long a merge took; 0 where its manifest does not tell."""
+    found = timings.get("seconds")
+    return found if isinstance(found, int | float) and abs(found) < _CENTURY_S else 0.0
 
 
 def describe(status: dict[str, Any]) -> str:

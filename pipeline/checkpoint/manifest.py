@@ -9,13 +9,14 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from pipeline.checkpoint.files import atomic_write, digest_bytes, digest_file, read_json_object
 from pipeline.checkpoint.layout import INDEX_NAME
 from pipeline.checkpoint.nonfinite import NonFinite
 from pipeline.errors import CheckpointError
+from pipeline.untrusted import is_relative_name
 
 MANIFEST_NAME = "mergescale_manifest.json"
 #: The same record of a merge whose weights were dropped; digests are those of the list of each file's pieces.
@@ -261,7 +262,7 @@ def _input_file(file: Any, where: str) -> InputFile:
 def _output(file: Any, where: str) -> OutputFile:
     table = _of_type(file, dict, where)
     name = _get(table, "name", str, where)
-    if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+    if not is_relative_name(name):
         raise _Wrong(f"{where}.name", "a path inside the model's directory", name)
     return OutputFile(name, _get(table, "size_bytes", int, where), _digest(table, "digest", where))
 

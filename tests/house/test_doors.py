@@ -53,6 +53,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pipeline.plan_record": (
         "pipeline.errors", "pipeline.untrusted", "pipeline.plan.plan", "pipeline.checkpoint",
     ),
+    "pipeline.receipts": ("pipeline.plan.plan",),
     "pipeline.work_directory": (
         "pipeline.errors", "pipeline.untrusted", "pipeline.plan_record", "pipeline.checkpoint",
         "cluster.contract", "cluster.ledger",
@@ -63,12 +64,13 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline.staging": (
         "pipeline.errors", "pipeline.untrusted", "pipeline.output", "pipeline.plan.plan",
-        "pipeline.plan_record", "pipeline.work_directory", "pipeline.checkpoint", "pipeline.config",
+        "pipeline.plan_record", "pipeline.receipts", "pipeline.work_directory", "pipeline.checkpoint",
+        "pipeline.config",
         "cluster.ledger",
     ),
     "pipeline.status": (
         "pipeline.errors", "pipeline.untrusted", "pipeline.checkpoint", "pipeline.output",
-        "pipeline.plan_record", "pipeline.work_directory", "cluster.ledger",
+        "pipeline.plan_record", "pipeline.receipts", "pipeline.work_directory", "cluster.ledger",
     ),
     "pipeline.publishing": (
         "pipeline.errors", "pipeline.plan.plan", "pipeline.checkpoint", "pipeline.config", "pipeline.methods",
