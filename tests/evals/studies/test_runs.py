@@ -15,6 +15,7 @@ from evals.studies.grid import merge_config_dict, merges, tuning_cells
 from evals.studies.order import merged, prepare
 from evals.studies.plan import plan_study
 from evals.studies.report.records import records_parquet
+from evals.studies.reporting import report_records, report_study
 from evals.studies.run import Running, run_study
 from evals.studies.state import read_state, scores_of
 from pipeline.errors import ConfigError, RunError
@@ -140,6 +141,11 @@ def test_a_study_of_runs_measures_each(files: Path) -> None:
         {one.subject for one in scores if one.subject.kind == "merge"}
     )
     assert sum(base.scores for base in before.bases) == plan_study(config, Setting(), None).done
+    page = report_study(config.out).parent / "report.md"
+    assert "weak, run 1 of the experts" in page.read_text() and "2 of every base" in page.read_text()
+    assert "run 0 " in (page.parent / "index.html").read_text(), "a cell says what it is in each run"
+    rebuilt = report_records(page.parent / "records.parquet", files / "rebuilt").parent
+    assert (rebuilt / "report.md").read_bytes() == page.read_bytes()
     table = pq.read_table(pa.BufferReader(records_parquet(scores)))
     assert table["run"].to_pylist() == [score.subject.run for score in scores]
 
