@@ -32,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(built: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def family_home(built: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, and the current directory."""
     monkeypatch.chdir(built)
     return built

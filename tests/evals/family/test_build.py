@@ -17,24 +17,24 @@ from pipeline.errors import ConfigError, InputError, RunError
 from tests.helpers.family_builds import build
 
 
-def test_a_family_says_what_built_it(home: Path) -> None:
+def test_a_family_says_what_built_it(family_home: Path) -> None:
     """A family's folder knows its config wherever that lies; errors about the family give the command."""
     assert command_for(Path("family"), ["2M"]) == "mergescale family build tiny.yaml --size 2M"
-    index = read_index(home / "family")
-    (home / "elsewhere").mkdir()
-    shutil.copy(home / "family" / "build.json", home / "elsewhere")
+    index = read_index(family_home / "family")
+    (family_home / "elsewhere").mkdir()
+    shutil.copy(family_home / "family" / "build.json", family_home / "elsewhere")
     with pytest.raises(InputError) as error:
-        read_index(home / "elsewhere")
+        read_index(family_home / "elsewhere")
     assert error.value.hint == "build it: mergescale family build tiny.yaml"
-    (home / "elsewhere" / "family.json").write_text(json.dumps(index | {"schema": 0}))
+    (family_home / "elsewhere" / "family.json").write_text(json.dumps(index | {"schema": 0}))
     with pytest.raises(InputError, match="another version") as error:
-        read_index(home / "elsewhere")
+        read_index(family_home / "elsewhere")
     assert error.value.hint == "build it: mergescale family build tiny.yaml"
 
 
-def test_the_index_lists_what_passed(home: Path) -> None:
+def test_the_index_lists_what_passed(family_home: Path) -> None:
     """Two bases with two experts and a multitask model each, all better than their base, paths that hold."""
-    index = read_index(home / "family")
+    index = read_index(family_home / "family")
     assert [(base["name"], base["quality"]) for base in index["bases"]] == [
         ("weak", "weak"),
         ("strong", "strong"),
@@ -43,15 +43,15 @@ def test_the_index_lists_what_passed(home: Path) -> None:
         assert set(base["experts"]) == {"colour", "size"}
         assert 100_000 < base["parameters"] < 250_000
         for member in (base, base["multitask"], *base["experts"].values()):
-            assert (home / "family" / member["path"] / "config.json").is_file()
+            assert (family_home / "family" / member["path"] / "config.json").is_file()
             assert len(member["weights_digest"]) == 32
 
 
-def test_every_model_is_scored_where_it_counts(home: Path) -> None:
+def test_every_model_is_scored_where_it_counts(family_home: Path) -> None:
     """Base and multitask model have every task, an expert its own, base and experts the validation rows;
     beside them every task has the scores of guessing.
     """
-    index = read_index(home / "family")
+    index = read_index(family_home / "family")
     for task in (task for suite in index["suites"] for task in suite["tasks"]):
         assert all(0 < task[guess] < 1 for guess in ("chance", "majority", "copy"))
     scores = [one for one in index["scores"] if one["base"] == "weak"]
@@ -66,22 +66,22 @@ def test_every_model_is_scored_where_it_counts(home: Path) -> None:
     assert all(one["n"] == 40 for one in scores if one["suite"] == "held-in")
 
 
-def test_nothing_is_done_twice(home: Path) -> None:
+def test_nothing_is_done_twice(family_home: Path) -> None:
     """A finished family is read, not built: no unit runs, and the index is the same."""
-    before = (home / "family" / "family.json").read_bytes()
+    before = (family_home / "family" / "family.json").read_bytes()
     _, ran = build(load_family("tiny.yaml"))
     assert ran == []
-    assert (home / "family" / "family.json").read_bytes() == before
+    assert (family_home / "family" / "family.json").read_bytes() == before
 
 
-def test_a_size_that_is_built_leaves_the_others_in_the_index(home: Path) -> None:
+def test_a_size_that_is_built_leaves_the_others_in_the_index(family_home: Path) -> None:
     """Size after size the index is that of the whole; a base whose models changed, or whose scores are of
     other tasks, is left out of it.
     """
-    index = home / "family" / "family.json"
+    index = family_home / "family" / "family.json"
     before = index.read_bytes()
-    text = (home / "tiny.yaml").read_text()
-    (home / "sizes.yaml").write_text(text.replace("size: 0.2M", "size: small", 1))
+    text = (family_home / "tiny.yaml").read_text()
+    (family_home / "sizes.yaml").write_text(text.replace("size: 0.2M", "size: small", 1))
     config = load_family("sizes.yaml")
     whole, ran = build(config)
     assert ran == []
@@ -91,7 +91,7 @@ def test_a_size_that_is_built_leaves_the_others_in_the_index(home: Path) -> None
     index.write_text(json.dumps(changed))
     alone, _ = build(config.of_sizes(["small"]))
     index.write_text(json.dumps(whole))
-    weights = home / "family/experts/strong/size/model.safetensors"
+    weights = family_home / "family/experts/strong/size/model.safetensors"
     weights.rename(weights.with_suffix(".gone"))
     again, _ = build(config.of_sizes(["small"]))
     weights.with_suffix(".gone").rename(weights)
@@ -102,21 +102,21 @@ def test_a_size_that_is_built_leaves_the_others_in_the_index(home: Path) -> None
     assert index.read_bytes() == before
 
 
-def test_no_training_row_is_scored(home: Path) -> None:
+def test_no_training_row_is_scored(family_home: Path) -> None:
     """Training, validation and scored rows of a category have no question in common."""
 
     def questions(path: Path) -> set[str]:
         return {json.loads(line)["question"] for line in path.read_text().splitlines()}
 
-    data = home / "family" / "data"
+    data = family_home / "family" / "data"
     train = questions(data / "train" / "colour.jsonl")
     held = questions(data / "tasks" / "colour" / "colour.validation.jsonl")
-    scored = questions(home / "colour" / "test.jsonl")
+    scored = questions(family_home / "colour" / "test.jsonl")
     assert train and held and not train & held and not (train | held) & scored
 
 
 def test_the_commands_show_it(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    family_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """`status` says what is there, `table` shows the scores with the gate; both write to stdout."""
     outputs = []
@@ -129,19 +129,19 @@ def test_the_commands_show_it(
     assert "weak: base done, 3 of 3 experts" in outputs[0] and "all passed" in outputs[0]
     assert "colour passed: accuracy" in outputs[1]
     assert all(len(line) < 100 for line in outputs[1].splitlines())
-    assert json.loads(outputs[2]) == read_index(home / "family")
-    page = (home / "family" / "family.md").read_text()
+    assert json.loads(outputs[2]) == read_index(family_home / "family")
+    page = (family_home / "family" / "family.md").read_text()
     assert page.count("| other/size_again |") == 2 and page.count("`") == 2 * 8
     assert page.count("\n- size passed: accuracy") == 2
 
 
-def test_the_table_says_what_guessing_scores(home: Path) -> None:
+def test_the_table_says_what_guessing_scores(family_home: Path) -> None:
     """Beside every score stand chance and the share of the most frequent answer among the scored rows."""
-    index = read_index(home / "family")
+    index = read_index(family_home / "family")
     for grid in grids(index):
         for row in grid.rows:
             kind = "size" if row[0] == "other/size_again" else row[0].split("/")[1]
-            lines = (home / kind / "test.jsonl").read_text().splitlines()
+            lines = (family_home / kind / "test.jsonl").read_text().splitlines()
             labels = [json.loads(line)["label"] for line in lines]
             share = max(labels.count(0), labels.count(1)) / len(labels)
             assert (row[2], row[3]) == ("0.500", f"{share:.3f}")
@@ -162,7 +162,7 @@ def _noisy(out: Path, **more: int) -> Path:
     return path
 
 
-def test_the_gate_looks_at_all_validation_rows(home: Path, tmp_path: Path) -> None:
+def test_the_gate_looks_at_all_validation_rows(family_home: Path, tmp_path: Path) -> None:
     """A limit is one of scored items: the gate's own rows are as many as `validation` says."""
     path = _noisy(tmp_path / "limited", validation=60, limit=10)
     with pytest.raises(RunError, match="not good enough"):
@@ -171,19 +171,19 @@ def test_the_gate_looks_at_all_validation_rows(home: Path, tmp_path: Path) -> No
     assert {(one["suite"], one["n"]) for one in scores} == {("noisy", 10), ("validation", 60)}
 
 
-def test_an_expert_that_learns_nothing_is_named(home: Path, tmp_path: Path) -> None:
+def test_an_expert_that_learns_nothing_is_named(family_home: Path, tmp_path: Path) -> None:
     """Where answers are noise the build ends with RunError naming the expert, and the index leaves it out."""
     with pytest.raises(RunError, match="not good enough") as error:
         build(load_family(_noisy(tmp_path / "noisy")))
     assert error.value.where.startswith("given/noise: accuracy")
     (base,) = read_index(tmp_path / "noisy")["bases"]
     assert base["experts"] == {} and not base["gate"]["noise"]["passed"] and base["multitask"]
-    assert Path(base["path"]) == (home / "family" / "bases" / "weak").resolve()
+    assert Path(base["path"]) == (family_home / "family" / "bases" / "weak").resolve()
 
 
-def test_suites_in_the_wrong_place_are_refused(home: Path, tmp_path: Path) -> None:
+def test_suites_in_the_wrong_place_are_refused(family_home: Path, tmp_path: Path) -> None:
     """A held-out suite given as the held-in one is a ConfigError before anything is made."""
-    content = yaml.safe_load((home / "tiny.yaml").read_text())
+    content = yaml.safe_load((family_home / "tiny.yaml").read_text())
     content |= {"out": str(tmp_path / "out"), "suites": {"held-in": "held-out.yaml"}}
     path = tmp_path / "wrong.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -202,12 +202,15 @@ def test_suites_in_the_wrong_place_are_refused(home: Path, tmp_path: Path) -> No
     ],
 )
 def test_names_that_a_family_uses_itself_are_refused(
-    home: Path, tmp_path: Path, held_in: dict[str, str], held_out: dict[str, str], why: str
+    family_home: Path, tmp_path: Path, held_in: dict[str, str], held_out: dict[str, str], why: str
 ) -> None:
     """Suites and categories with names that would mix their scores up are refused before anything is made."""
-    content = yaml.safe_load((home / "tiny.yaml").read_text()) | {"out": str(tmp_path / "out"), "suites": {}}
+    content = yaml.safe_load((family_home / "tiny.yaml").read_text()) | {
+        "out": str(tmp_path / "out"),
+        "suites": {},
+    }
     for role, changes in (("held-in", held_in), ("held-out", held_out)):
-        suite = yaml.safe_load((home / f"{role}.yaml").read_text()) | {"data_dir": str(home)}
+        suite = yaml.safe_load((family_home / f"{role}.yaml").read_text()) | {"data_dir": str(family_home)}
         if "categories" in changes:
             changes = {"categories": {changes["categories"]: suite["categories"]["colour"]}}
         (tmp_path / f"{role}.yaml").write_text(yaml.safe_dump(suite | changes))

@@ -38,13 +38,13 @@ def check_luck(twice: Mapping[str, Any]) -> None:
 
 
 def test_repeats_add_runs_and_keep_what_is_there(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    family_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With `repeat: 2` every expert and multitask model is trained once more with another seed, from the same
     base and rows, scored and judged by itself; nothing that was there is trained, scored or moved, and a
     build that asks for fewer runs keeps them all.
     """
-    own = shutil.copytree(home, tmp_path / "own")
+    own = shutil.copytree(family_home, tmp_path / "own")
     monkeypatch.chdir(own)
     once = read_index(own / "family")
     twice, ran = build(load_family("tiny.yaml").repeated(2))
@@ -78,9 +78,9 @@ def test_repeats_add_runs_and_keep_what_is_there(
     assert "weak: base done, 3 of 3 experts" in lines and "weak, run 1: 3 of 3 experts" in lines
 
 
-def test_an_index_of_before_runs_were_known_is_one_run(home: Path, tmp_path: Path) -> None:
+def test_an_index_of_before_runs_were_known_is_one_run(family_home: Path, tmp_path: Path) -> None:
     """An index without runs shows one table a base, as it did, and its experts are those of run 0."""
-    index = read_index(home / "family")
+    index = read_index(family_home / "family")
     assert all(base["runs"] == [] for base in index["bases"])
     old = json.loads(json.dumps(index))
     for base in old["bases"]:
