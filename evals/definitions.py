@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -20,14 +20,18 @@ import xxhash
 import yaml
 
 from pipeline.config.bounds import BoundedLoader, bound_numbers
-from pipeline.config.place import Place
+from pipeline.config.place import describe
 from pipeline.config.text import read_file
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import LIST_ITEM, ConfigError, InputError
 from pipeline.untrusted import read_small
 
 _OWN_PACKAGE = Path(__file__).resolve().parent
 _TASK_LINE = re.compile(r"""^task:\s*["']?([^"'\s#]+)["']?\s*(?:#.*)?$""", re.MULTILINE)
 _MOST_INCLUDES = 50
+#: Definitions that the project ships, which every suite may use.
+_SHIPPED = _OWN_PACKAGE.parent / "configs" / "suites"
+#: What parsers quote of a file in their messages.
+_QUOTED = re.compile(r"""'.*'|".*\"""", re.DOTALL)
 #: Metrics lm-eval computes where a task lists none, by output type (lm-eval's documented defaults).
 DEFAULT_METRICS: Mapping[str, tuple[str, ...]] = {
     "multiple_choice": ("acc", "acc_norm"),
@@ -111,42 +115,91 @@ def _definitions(name: str) -> Iterator[tuple[Path, str]]:
             yield path, match.group(1)
 
 
-def read_definition(path: Path) -> dict[str, Any]:
-    """One definition, includes merged, functions as `FunctionRef`. ConfigError names the bad file."""
-    return _read(path.resolve(), (), {})
+def read_definition(path: Path, suite_folder: Path | None = None) -> dict[str, Any]:
+    """Read one definition, includes merged, functions as `FunctionRef`.
+
+    Args:
+        path: the file of the definition.
+        suite_folder: the folder of the suite that names it. The definition and all that it includes lie there
+            or below, among the suites that the project ships, or in lm-eval. Without one, the definition's.
+
+    Raises:
+        ConfigError: a file is elsewhere, is missing or is no task definition; its contents are not shown.
+    """
+    folder = (suite_folder or path.parent).resolve()
+    return _read(_beside(folder, str(path)), _Reading((folder, _SHIPPED, task_folder())), ())
 
 
-def _read(path: Path, above: tuple[Path, ...], known: dict[Path, dict[str, Any]]) -> dict[str, Any]:
-    """One definition below those `above`; a file that several include is read once and kept in `known`."""
+@dataclass(frozen=True)
+class _Reading:
+    """The reading of one definition. folders: where its files may lie; known: the files read so far."""
+
+    folders: tuple[Path, ...]
+    known: dict[Path, dict[str, Any]] = field(default_factory=dict)
+
+    def check_place(self, path: Path, where: str) -> None:
+        """Raise ConfigError for a file that a suite may not name: it lies in none of `folders`."""
+        if not any(path.is_relative_to(folder) for folder in self.folders):
+            raise ConfigError(
+                "a suite names a task definition that is not its own",
+                where=where,
+                expected=f"a file in {LIST_ITEM.join(str(folder) for folder in self.folders)}",
+                found=str(path),
+                hint="copy the definition to the suite's folder, or below it",
+            )
+
+
+def _read(path: Path, reading: _Reading, above: tuple[Path, ...]) -> dict[str, Any]:
+    """Read one definition that those `above` include; a file that several include is read once."""
     if path in above:
         raise ConfigError("these files include each other", where=str(above[-1]), found=str(path))
-    if path in known:
-        return dict(known[path])
+    reading.check_place(path, f"{above[-1]}: include" if above else str(path))
+    if path in reading.known:
+        return dict(reading.known[path])
     if len(above) > _MOST_INCLUDES:
         raise ConfigError("files include each other too deeply", where=str(above[-1]), found=str(path))
-    content = read_file(path, _loader(path.parent))
-    own = Place(str(path)).mapping(content, "an lm-eval task definition")
+    own = _read_mapping(path)
     includes = own.pop("include", [])
     merged: dict[str, Any] = {}
     for name in includes if isinstance(includes, list) else [includes]:
         if not isinstance(name, str):
             raise ConfigError(
-                "wrong type of value", where=f"{path}: include", expected="a file", found=repr(name)
+                "wrong type of value", where=f"{path}: include", expected="a file", found=describe(name)
             )
-        part = _read(_beside(path, name), (*above, path), known)
+        part = _read(_beside(path.parent, name, f"{path}: include"), reading, (*above, path))
         part.pop("task_list", None)  # names the tasks of the included file only
         merged.update(part)
-    known[path] = merged | own
-    return dict(known[path])
+    reading.known[path] = merged | own
+    return dict(reading.known[path])
 
 
-def _beside(path: Path, name: str) -> Path:
-    """The file that a definition includes. ConfigError for a name that no file can have."""
+def _read_mapping(path: Path) -> dict[str, Any]:
+    """Read one file of a definition. ConfigError, without any of the file's text: it is no mapping."""
     try:
-        return (path.parent / name).resolve()
+        content = read_file(path, _loader(path.parent))
+    except ConfigError as error:
+        found = _QUOTED.sub("…", error.found)
+        raise ConfigError(
+            error.what, where=error.where, expected=error.expected, found=found, hint=error.hint
+        ) from None
+    if not isinstance(content, dict):
+        kinds: dict[type[object], str] = {str: "a text", list: "a list"}
+        raise ConfigError(
+            "not a task definition",
+            where=str(path),
+            expected="a mapping, as lm-eval's tasks are",
+            found=kinds.get(type(content), "another value"),
+        )
+    return content
+
+
+def _beside(folder: Path, name: str, where: str = "") -> Path:
+    """Return the file of that name, relative to a folder. ConfigError: no file can have the name."""
+    try:
+        return (folder / name).resolve()
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
-            "no file can have this name", where=f"{path}: include", found=repr(name)[:200]
+            "no file can have this name", where=where or str(folder), found=repr(name)[:200]
         ) from error
 
 

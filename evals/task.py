@@ -124,7 +124,8 @@ def _definition(node: Node) -> dict[str, Any]:
     if "bundled" in node:
         found = read_definition(find_bundled(node.take("bundled", str), node.where("bundled")))
     elif isinstance(node.raw("definition"), str):
-        found = read_definition(node.file.parent / node.take("definition", str))
+        folder = node.file.parent
+        found = read_definition(folder / node.take("definition", str), folder)
     else:
         found = dict(node.take("definition", dict))
         if "include" in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,40 @@ def test_a_file_included_often_is_read_once(tmp_path: Path) -> None:
         below = f"include: [{', '.join([f'{depth + 1}.yaml'] * 10)}]\n" if depth < 19 else ""
         (tmp_path / f"{depth}.yaml").write_text(f"{below}k{depth}: 1\n")
     assert len(read_definition(tmp_path / "0.yaml")) == 20
+
+
+@pytest.mark.parametrize("how", ["named", "absolute", "linked", "included"])
+def test_a_suite_names_only_files_of_its_own(tmp_path: Path, how: str) -> None:
+    """A definition or an include that leaves the suite's folder is refused unread, through a link too."""
+    (tmp_path / "elsewhere.yaml").write_text("secret: of somebody else\n")
+    folder = tmp_path / "suites"
+    folder.mkdir()
+    (folder / "link.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    (folder / "task.yaml").write_text("include: ../elsewhere.yaml\n")
+    name = {
+        "named": "../elsewhere.yaml",
+        "absolute": str(tmp_path / "elsewhere.yaml"),
+        "linked": "link.yaml",
+        "included": "task.yaml",
+    }[how]
+    with pytest.raises(ConfigError) as caught:
+        load_suite(write_suite(folder / "suite.yaml", {"c": [choice_task(definition=name)]}))
+    assert caught.value.found == str(tmp_path / "elsewhere.yaml")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["root:x:0 secret", "- secret", "a: *secret", "!!int secret", "a: 'secret"])
+def test_what_is_no_definition_is_not_shown(tmp_path: Path, text: str) -> None:
+    """A file that is no task definition is refused by name, and nothing of its text is repeated."""
+    (tmp_path / "notes.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_suite(write_suite(tmp_path / "suite.yaml", {"c": [choice_task(definition="notes.yaml")]}))
+    assert "notes.yaml" in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_a_pipe_is_no_definition(tmp_path: Path) -> None:
+    """A named pipe as a definition is refused at once; nobody waits for a writer."""
+    os.mkfifo(tmp_path / "task.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load_suite(write_suite(tmp_path / "suite.yaml", {"c": [choice_task(definition="task.yaml")]}))
+    assert "pipe" in caught.value.found
