@@ -15,6 +15,7 @@ from pipeline.checkpoint.commit import publish
 from pipeline.checkpoint.files import digest_bytes
 from pipeline.checkpoint.manifest import Manifest
 from pipeline.checkpoint.nonfinite import NonFinite
+from pipeline.errors import RunError
 from pipeline.measuring import Measuring, Settled, merge_order
 from pipeline.plan.plan import MergePlan, UnitPlan
 from pipeline.plan_record import check_inputs_unchanged
@@ -120,7 +121,11 @@ class Underway:
             self.staging.prove(complete=False)  # before anything is written beside the weights
             manifest = furnish(self.plan, self.staging, sealed, executor, elapsed_s, self.nonfinite)
         self.staging.prove(complete=True)
-        check_inputs_unchanged(self.plan)
+        try:
+            check_inputs_unchanged(self.plan)
+        except RunError:
+            self.staging.ledger.clear()  # what was merged may be a mix: no later run may count on it
+            raise
         publish(self.staging.model, self.staging.out, self.staging.replaced, replace=replace)
         self.staging.discard()
         return manifest

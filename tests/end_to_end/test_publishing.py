@@ -191,6 +191,11 @@ def test_an_input_changed_while_it_is_read_is_never_published(
     with pytest.raises(RunError, match="changed while the merge ran") as caught:
         run(config, out)
     assert caught.value.where == str(file) and caught.value.found and not out.exists()
+    monkeypatch.setattr(_Run, "seal", original)
+    if change is replace_unseen:  # nothing tells the next run of it: it may count on nothing of this one
+        run(config, out)
+        run(config, out.with_name("calm"))
+        assert weight_bytes(out) == weight_bytes(out.with_name("calm"))
 
 
 @pytest.mark.parametrize("kind", ["permissions", "numbers"])

@@ -42,8 +42,8 @@ DOORS: dict[str, tuple[str, ...]] = {
         "pipeline.output", "pipeline.staging", "pipeline.underway", "cluster.contract", "cluster.progress",
     ),
     "pipeline.underway": (
-        "pipeline.plan.plan", "pipeline.plan_record", "pipeline.work", "pipeline.checkpoint",
-        "pipeline.staging",
+        "pipeline.errors", "pipeline.plan.plan", "pipeline.plan_record", "pipeline.work",
+        "pipeline.checkpoint", "pipeline.staging",
         "pipeline.measuring", "pipeline.publishing", "cluster.contract",
     ),
     "pipeline.measuring": (
