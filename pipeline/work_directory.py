@@ -21,6 +21,7 @@ from pathlib import Path
 from cluster.contract import ClusterError
 from cluster.ledger import Ledger, read_contents
 from pipeline.checkpoint.commit import listed_names
+from pipeline.checkpoint.copying import UNFINISHED_COPY
 from pipeline.checkpoint.files import atomic_write
 from pipeline.checkpoint.layout import INDEX_NAME
 from pipeline.errors import LIST_ITEM, CheckpointError, OutputError, shown
@@ -143,8 +144,8 @@ def survey(root: Path) -> Contents:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file is what a write that was killed left of one of ours."""
-    return _UNFINISHED.fullmatch(path.name) is not None
+    """Whether a file is what a write or a copy that was killed left of one of ours."""
+    return any(pattern.fullmatch(path.name) for pattern in (_UNFINISHED, UNFINISHED_COPY))
 
 
 def check_ours(root: Path) -> Contents:
@@ -189,10 +190,11 @@ def remove(contents: Contents, ledger: Ledger) -> None:
 
 @dataclass(frozen=True)
 class _Allowed:
-    """The names, relative to the work directory, that a merge makes."""
+    """The names, relative to the work directory, that a merge makes; `model` is under construction."""
 
     files: frozenset[str]
     directories: frozenset[str]
+    model: str = ""
 
     @classmethod
     def of(cls, root: Path, marker: Marker | None) -> _Allowed:
@@ -205,7 +207,7 @@ class _Allowed:
         files |= {f"{REPLACED_NAME}/{name}" for name in _listed(root / REPLACED_NAME)}
         directories = {PARTIALS_NAME, marker.model, REPLACED_NAME}
         directories |= {above.as_posix() for file in files for above in Path(file).parents if above != Path()}
-        return cls(frozenset(files), frozenset(directories))
+        return cls(frozenset(files), frozenset(directories), marker.model)
 
     def has(self, name: str, *, is_directory: bool) -> bool:
         """Whether a merge makes a file, or a directory, of this name."""
@@ -217,6 +219,8 @@ class _Allowed:
             last = unfinished["name"]
             if name.startswith(f".{MARKER_NAME}."):
                 return True
+        if UNFINISHED_COPY.fullmatch(last):
+            return above in self.directories and above.partition("/")[0] == self.model
         if above == PARTIALS_NAME:
             return PARTIALS_NAME in self.directories and _PARTIAL.fullmatch(last) is not None
         return (f"{above}/{last}" if above else last) in self.files

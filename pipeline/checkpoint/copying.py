@@ -5,6 +5,7 @@ while they are what they were when they were looked at.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from pipeline.checkpoint.files import sync_directory
 from pipeline.errors import CheckpointError
 from pipeline.untrusted import SMALL_BYTES, is_relative_name
 
+#: What a copy is called until it is whole. It does not hold the file's own name, which may be of any length.
+UNFINISHED_COPY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 _PIECE_BYTES = 1 << 20
 _SNAPSHOTS, _BLOBS, _REPOSITORY = "snapshots", "blobs", "models--"
 

@@ -117,6 +117,23 @@ def test_what_an_earlier_run_furnished_and_this_one_does_not_is_taken_out(config
     verify(out)
 
 
+def test_a_kill_while_a_companion_is_copied_is_resumed(config: Path, out: Path) -> None:
+    """Killed at any step of copying the files beside the weights, whatever is left is ours: the same command
+    finishes, and nothing half copied is published.
+    """
+    stops = 0
+    while killed_at("pipeline.checkpoint.copying:_pieces", stops + 1, lambda: run(config, out)):
+        stops += 1
+        left = [*work_directory(out).glob("model-*/.*.tmp")]
+        if left:
+            break
+    else:
+        raise AssertionError("no copy was killed half way")
+    run(config, out)
+    assert not list(out.glob(".*"))
+    verify(out)
+
+
 def test_an_old_model_comes_back_when_its_replacement_is_given_up(config: Path, out: Path) -> None:
     """Killed between the two renames of a replacement, the old model is whole in the work directory; the same
     command finishes, and starting over puts it back first.
