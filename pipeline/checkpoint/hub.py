@@ -187,7 +187,9 @@ def _bound_wait(request: Any) -> None:
 
 def _check_commit(response: Any) -> None:
     """Raise ValueError unless the commit in an answer is one."""
-    if response.status_code == 200 and _REVISION_PATH.fullmatch(response.request.url.path):
+    # The path as it was sent: a revision like refs/pr/1 has its slashes escaped there, and so is one part.
+    path = response.request.url.raw_path.partition(b"?")[0].decode("ascii")
+    if response.status_code == 200 and _REVISION_PATH.fullmatch(path):
         answer = parse_json(response.read())
         commit = answer.get("sha") if isinstance(answer, dict) else None
         if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):

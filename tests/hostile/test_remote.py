@@ -154,6 +154,25 @@ def test_a_hub_that_answers_nonsense(tmp_path: Path, body: bytes) -> None:
     assert not list(tmp_path.rglob("*evil*"))
 
 
+class _Committed(Handler):
+    """Lists an empty repository, and calls a path its commit."""
+
+    def do_GET(self) -> None:
+        body = b"[]" if "/tree/" in self.path else b'{"id": "a/b", "sha": "../../../../evil", "siblings": []}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize("revision", ["main", "refs/pr/1"])
+def test_a_commit_is_one_whatever_revision_was_asked_for(tmp_path: Path, revision: str) -> None:
+    """What a Hub calls the commit of a branch or a pull request is a commit, and never a path."""
+    with LoopbackServer(_Committed) as server:
+        (answer,) = ask(server.url, tmp_path / "a" / "home", {"path": "acme/m", "revision": revision})
+    assert "commit of the repository" in answer["error"]["found"]
+
+
 class _Climbing(Repository):
     """A repository whose listing holds a path that leaves it."""
 
