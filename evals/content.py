@@ -10,6 +10,7 @@ This module reads bytes and never loads a model or a task.
 from __future__ import annotations
 
 import json
+import re
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,10 @@ from evals.definitions import digest_definition
 from evals.record import SCHEMA
 from evals.task import Task
 from pipeline.checkpoint.files import atomic_write, digest_bytes, digest_file
+from pipeline.errors import MergescaleError
+from pipeline.untrusted import read_json
 
+_DIGEST = re.compile(r"[0-9a-f]{32}")
 #: A file changed this shortly before it was digested may change again within one tick of its clock.
 _SETTLED_NS = 2_000_000_000
 
@@ -32,14 +36,7 @@ class Digests:
 
     def __init__(self, memory: Path | None = None) -> None:
         self._memory = memory
-        self._known: dict[str, list[Any]] = {}
-        if memory is not None and memory.is_file():
-            try:
-                known = json.loads(memory.read_text(encoding="utf-8"))
-            except ValueError:
-                known = None
-            # A damaged memory only costs reading the files again.
-            self._known = known if isinstance(known, dict) else {}
+        self._known = {} if memory is None else _remembered(memory)
 
     def of_file(self, path: Path) -> str:
         """The digest (hex) of one file's bytes."""
@@ -58,6 +55,19 @@ class Digests:
         if self._memory is not None:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(self._memory, json.dumps(self._known, indent=0).encode())
+
+
+def _remembered(memory: Path) -> dict[str, list[Any]]:
+    """Path -> [size, times, inode, digest] as `Digests` wrote them; what is damaged is read again."""
+    try:
+        found = read_json(memory)
+    except (FileNotFoundError, MergescaleError):
+        return {}
+    return {
+        path: stamp
+        for path, stamp in (found.items() if isinstance(found, dict) else ())
+        if isinstance(stamp, list) and stamp and _DIGEST.fullmatch(str(stamp[-1]))
+    }
 
 
 def digest_json(value: Any) -> str:

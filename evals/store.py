@@ -18,10 +18,20 @@ from evals.content import digest_json
 from evals.record import Record, from_dict, write_jsonl, write_parquet
 from pipeline.checkpoint.files import atomic_write
 from pipeline.errors import InputError, MergescaleError
-from pipeline.untrusted import read_json
+from pipeline.untrusted import parse_json, read_json, read_small
 
 #: The field of a file that holds the digest of the others.
 _SEAL = "digest"
+#: What a piece of work says, see `harness.spending`.
+_PIECE: Mapping[str, Any] = {
+    "kind": str,
+    "label": str,
+    "seconds": int | float,
+    "read_bytes": int,
+    "peak_bytes": int,
+}
+#: A piece of work is a line of some 200 bytes.
+_MOST_SPENT_BYTES = 1 << 30
 
 
 class RecordStore:
@@ -87,12 +97,12 @@ class RecordStore:
             file.write("".join(json.dumps(one) + "\n" for one in spent))
 
     def spent(self) -> list[dict[str, Any]]:
-        """Everything `note` was told; a line that a crash or a full disk cut short is no piece of work."""
+        """Everything `note` was told; a line that is damaged, or was cut short, is no piece of work."""
         try:
-            lines = (self.folder / "spent.jsonl").read_text(encoding="utf-8").split("\n")
+            raw = read_small(self.folder / "spent.jsonl", limit_bytes=_MOST_SPENT_BYTES, error=InputError)
         except FileNotFoundError:
             return []
-        return [piece for line in lines if (piece := _object(line)) is not None]
+        return [piece for line in raw.split(b"\n") if (piece := _piece(line)) is not None]
 
     def write_tables(self, records: Sequence[Record]) -> None:
         """Write the records of one run as JSON lines and as Parquet, replacing those of the run before."""
@@ -124,10 +134,14 @@ def _unsealed(path: Path, name: str) -> dict[str, Any] | None:
     return values if seal == digest_json([name, values]) else None
 
 
-def _object(text: str) -> dict[str, Any] | None:
-    """The JSON object that a text is; None where it is none."""
+def _piece(line: bytes) -> dict[str, Any] | None:
+    """The piece of work that a line tells of; None where it tells of none."""
     try:
-        found = json.loads(text)
+        found = parse_json(line)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    is_piece = isinstance(found, dict) and all(
+        isinstance(found.get(name), kind) and not isinstance(found[name], bool)
+        for name, kind in _PIECE.items()
+    )
+    return found if is_piece else None

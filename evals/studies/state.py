@@ -85,7 +85,7 @@ def write_state(
 
 
 def read_state(out: Path) -> State:
-    """What `write_state` wrote. InputError: no study was begun there, or by another version."""
+    """What `write_state` wrote. InputError: no study was begun there, or by another version; damaged."""
     path = out / ORDER
     if not path.is_file():
         raise InputError(
@@ -103,6 +103,19 @@ def read_state(out: Path) -> State:
             found=str(found.get("schema")),
             hint="run it again: mergescale study run; scores that are there are kept",
         )
+    try:
+        return _parse(found)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise InputError(
+            "what a study left of itself is damaged",
+            where=str(path),
+            found=f"{type(error).__name__}: {error}",
+            hint="run it again: mergescale study run; scores that are there are kept",
+        ) from error
+
+
+def _parse(found: Mapping[str, Any]) -> State:
+    """The state in an order. Raises Python's own errors where `write_state` wrote something else."""
     subjects = [Subject(**{**one, "experts": tuple(one["experts"])}) for one in found["subjects"]]
     questions = [Question(**one) for one in found["questions"]]
     return State(
@@ -114,14 +127,14 @@ def read_state(out: Path) -> State:
 
 
 def earlier_trials(out: Path) -> tuple[Trial, ...]:
-    """The tuning of an earlier run; nothing where there was none, or one of another version.
+    """The tuning of an earlier run; nothing where there was none, one of another version, or a damaged one.
 
     Such a study is ordered anew: its scores are kept, so the same tuning costs no work.
     """
-    path = out / ORDER
-    if not path.is_file() or read_json_object(path).get("schema") != SCHEMA:
+    try:
+        return read_state(out).trials
+    except InputError:
         return ()
-    return read_state(out).trials
 
 
 def _trial(values: Mapping[str, Any]) -> Trial:

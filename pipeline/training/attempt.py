@@ -27,8 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.checkpoint.files import atomic_write, digest_bytes, sync_directory, sync_file
+from pipeline.errors import CheckpointError
 from pipeline.training.scoring import Score
 from pipeline.training.steplog import Step
+from pipeline.untrusted import read_json
 
 _log = logging.getLogger("mergescale.training")
 
@@ -124,14 +126,25 @@ def _lock(folder: Path) -> int | None:
 
 
 def newest(work: Path) -> tuple[Path, Memory] | None:
-    """The latest whole checkpoint and what was measured up to it."""
-    found = sorted(work.glob(f"{_CHECKPOINT}*/{_MARK}"), key=lambda mark: _number(mark.parent))
-    if not found:
+    """The latest whole checkpoint and what was measured up to it; one whose mark is damaged is none."""
+    marks = sorted(work.glob(f"{_CHECKPOINT}*/{_MARK}"), key=lambda mark: _number(mark.parent))
+    for mark in reversed(marks):
+        memory = _read_mark(mark)
+        if memory is not None:
+            return mark.parent, memory
+    return None
+
+
+def _read_mark(path: Path) -> Memory | None:
+    """What `mark_whole` wrote; None where that was damaged since."""
+    try:
+        found = read_json(path)
+        steps = [Step(**step) for step in found["steps"]]
+        scores = [Score(score["step"], score["score"], tuple(score["files"])) for score in found["scores"]]
+    except (CheckpointError, FileNotFoundError, KeyError, TypeError):
         return None
-    mark = json.loads(found[-1].read_text())
-    steps = [Step(**step) for step in mark["steps"]]
-    scores = [Score(score["step"], score["score"], tuple(score["files"])) for score in mark["scores"]]
-    return found[-1].parent, Memory(steps, scores)
+    numbers = [*(value for step in steps for value in asdict(step).values()), *(one.score for one in scores)]
+    return Memory(steps, scores) if all(isinstance(one, int | float) for one in numbers) else None
 
 
 def mark_whole(checkpoint: Path, memory: Memory) -> None:

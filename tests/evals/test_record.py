@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from evals.content import Digests
 from evals.record import from_dict, read_jsonl, read_parquet, to_json, write_jsonl, write_parquet
 from evals.store import RecordStore
+from pipeline.checkpoint.files import digest_bytes
 from pipeline.errors import InputError
 from tests.helpers.records import record
 
@@ -74,7 +77,7 @@ def test_what_is_written_is_json_for_everyone(tmp_path: Path) -> None:
 
 def test_what_is_damaged_in_a_store_is_not_there(tmp_path: Path) -> None:
     """Whatever a damaged file holds, its record and its part are measured anew; of what was spent every
-    line counts that is whole, also after one that was cut short.
+    line counts that tells of a piece of work, also after one that was cut short.
     """
     store = RecordStore(tmp_path)
     store.prepare()
@@ -84,12 +87,32 @@ def test_what_is_damaged_in_a_store_is_not_there(tmp_path: Path) -> None:
         (tmp_path / "records" / "a.json").write_bytes(damage)
         (tmp_path / "parts" / "a-0-2-8.json").write_bytes(damage)
         assert store.get("a") is None and store.get_part("a-0-2-8") is None
-    store.note([{"seconds": 1}])
-    with (tmp_path / "spent.jsonl").open("a") as file:
-        file.write('{"seco')
-    store.note([{"seconds": 2}])
-    store.note([{"seconds": 3}])
-    assert store.spent() == [{"seconds": 1}, {"seconds": 3}]
+    pieces = [
+        {"kind": "load", "label": "m", "seconds": number, "read_bytes": 4, "peak_bytes": 5}
+        for number in range(3)
+    ]
+    store.note(pieces[:1])
+    with (tmp_path / "spent.jsonl").open("ab") as file:
+        for line in (b"[" * 100_000, b"\xff", b"5", b'{"kind": "load"}', b'{"label": 7}'):
+            file.write(line + b"\n")
+        file.write(b'{"seco')
+    store.note(pieces[1:])
+    store.note(pieces[2:])
+    assert store.spent() == [pieces[0], pieces[2], pieces[2]]
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "[]", "[" * 100_000, '{"FILE": 5}', '{"FILE": []}', '{"FILE": [{}]}', "pipe"]
+)
+def test_a_damaged_memory_of_digests_is_none(damage: str, tmp_path: Path) -> None:
+    """Whatever the memory of digests holds, the digest of a file is that of its bytes."""
+    file, memory = tmp_path / "file", tmp_path / "digests.json"
+    file.write_bytes(b"content")
+    if damage == "pipe":
+        os.mkfifo(memory)
+    else:
+        memory.write_text(damage.replace("FILE", str(file)))
+    assert Digests(memory).of_file(file) == digest_bytes(b"content")
 
 
 @pytest.mark.parametrize(

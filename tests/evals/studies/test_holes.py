@@ -19,7 +19,7 @@ from evals.studies.order import entries, merged, prepare
 from evals.studies.plan import plan_study
 from evals.studies.reporting import report_study
 from evals.studies.run import Running, chosen_merges, run_study
-from evals.studies.state import read_state, scores_of
+from evals.studies.state import earlier_trials, read_state, scores_of
 from evals.studies.status import status_of
 from evals.studies.tables.tables import make_tables
 from evals.studies.tuning import pairs_of
@@ -244,6 +244,17 @@ def test_an_order_of_another_version_says_what_to_do(files: Path) -> None:
     executor = InlineExecutor()
     assert run_study(prepare(config, Setting(), print), Running(lambda: executor, print)) is None
     assert not executor.ran and read_state(config.out) == whole
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"schema": 1}', '{"schema": 1, "subjects": [5]}'])
+def test_a_damaged_order_is_written_anew(text: str, tmp_path: Path) -> None:
+    """Whatever an order holds, status and report say so in words, and a run takes nothing from it."""
+    (tmp_path / "study.json").write_text(text)
+    assert earlier_trials(tmp_path) == ()
+    for read in (status_of, report_study):
+        with pytest.raises(InputError) as error:
+            read(tmp_path)
+        assert error.value.where == str(tmp_path / "study.json")
 
 
 def test_tuning_needs_experts_to_be_set_against(files: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.training import attempt
-from pipeline.training.attempt import Memory, candidate, key_of, mark_whole, workspace
+from pipeline.training.attempt import Memory, candidate, key_of, mark_whole, newest, workspace
 from pipeline.training.scoring import Score
 
 
@@ -38,6 +38,21 @@ def test_a_folder_where_somebody_works_is_left_alone(tmp_path: Path) -> None:
             pass
         assert other.is_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "[]", "[" * 100_000, '{"steps": 5, "scores": []}', '{"steps": [{"step": 1}], "scores": []}'],
+)
+def test_a_checkpoint_with_a_damaged_mark_is_none(damage: str, tmp_path: Path) -> None:
+    """Training goes on from the latest checkpoint whose mark is whole, from the start where there is none."""
+    for number in (3, 6):
+        (tmp_path / f"checkpoint-{number}").mkdir()
+        (tmp_path / f"checkpoint-{number}/mark.json").write_text('{"steps": [], "scores": []}')
+    (tmp_path / "checkpoint-6/mark.json").write_text(damage)
+    assert newest(tmp_path) == (tmp_path / "checkpoint-3", Memory())
+    (tmp_path / "checkpoint-3/mark.json").write_text(damage)
+    assert newest(tmp_path) is None
 
 
 def test_the_best_weights_are_on_the_disk_before_the_mark(
