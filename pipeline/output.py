@@ -30,6 +30,7 @@ from pipeline.work_directory import (
 )
 
 _MOST_SHOWN = 10
+_LONGEST_NAME_BYTES = 255
 _DISCARD = "discard:"
 _ELSEWHERE = "give another output directory"
 _START_OVER = "give another output directory, or --fresh to start over"
@@ -42,10 +43,22 @@ def destination(text: str | Path) -> tuple[Path, bool]:
 
 
 def absolute(out: str | Path) -> Path:
-    """The output as an absolute path. Raises OutputError for a path that names no directory of its own."""
+    """The output as an absolute path. Raises OutputError for a path that names no directory of its own, or
+    whose name is too long for the work directory to have it too.
+    """
     path = Path(os.path.abspath(out))
     if not str(out) or not path.name:
         raise OutputError("the output needs a name", where=repr(str(out)), hint="give a directory to be made")
+    longest_bytes = _LONGEST_NAME_BYTES - len(work_directory(path).name) + len(path.name)
+    name_bytes = len(os.fsencode(path.name))
+    if name_bytes > longest_bytes:
+        raise OutputError(
+            "the output's name is too long",
+            where=str(path),
+            expected=f"at most {longest_bytes} bytes, since the work directory's name is longer",
+            found=f"{name_bytes} bytes",
+            hint="give a shorter name",
+        )
     return path
 
 
@@ -63,7 +76,7 @@ def places_in(out: str | Path, names: Sequence[str]) -> list[Path]:
             where=str(whole),
             hint=_ELSEWHERE,
         )
-    return [whole / name for name in names]
+    return [absolute(whole / name) for name in names]
 
 
 def merges_in(out: Path) -> list[Path]:

@@ -1,11 +1,12 @@
-"""Furnish the finished weights: index, companions, model card and manifest, the manifest last. Then it may be
-published.
+"""Write what lies beside the weights: index, companions and model card before any unit runs, so that none of
+them can fail after the work; the manifest last of all. Then the model may be published.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from cluster.contract import Executor
@@ -32,6 +33,19 @@ CARD_NAME = "README.md"
 _LIBRARIES = ("mergescale", "torch", "numpy", "safetensors", "ray")
 
 
+def write_beside(plan: MergePlan, directory: Path) -> None:
+    """Write index, companions and model card into the directory of the model; whole copies are left alone.
+
+    Raises CheckpointError for a companion that cannot be copied or is not the one that was planned.
+    """
+    if plan.discard:
+        return
+    if len(plan.shards) > 1:
+        atomic_write(directory / INDEX_NAME, index_json(plan.shards))
+    write_companions(companions_of(plan), directory)
+    atomic_write(directory / CARD_NAME, _card(plan).encode())
+
+
 def furnish(
     plan: MergePlan,
     staging: Staging,
@@ -40,27 +54,13 @@ def furnish(
     elapsed_s: float,
     nonfinite: Sequence[NonFinite],
 ) -> Manifest:
-    """Write everything beside the weights into the staging directory; returns the manifest, written last.
+    """Complete what lies beside the weights in the staging directory; returns the manifest, written last.
 
     `digests` maps each weight file to its xxh3_128; `elapsed_s` is the time of the run so far; `nonfinite`:
     what is NaN or infinite in the weights.
     """
     directory = staging.model
-    if len(plan.shards) > 1:
-        atomic_write(directory / INDEX_NAME, index_json(plan.shards))
-    write_companions(companions_of(plan), directory)
-    config = to_dict(plan.config)
-    base = None if plan.config.base_model is None else str(plan.config.base_model)
-    method = load_method(plan.config.merge_method)
-    card = model_card(
-        method=f"`{method.name}`: {method.title} ({method.source})",
-        base=base,
-        experts=[str(index.ref) for index in plan.experts],
-        config=config,
-        version=version("mergescale"),
-        hub_models=[index.ref.path for index in plan.indexes if index.commit and not index.ref.is_in_bucket],
-    )
-    atomic_write(directory / CARD_NAME, card.encode())
+    write_beside(plan, directory)  # again: something may have been damaged since
     manifest = make_manifest(
         directory,
         weight_digests=dict(digests),
@@ -105,6 +105,19 @@ def planned_names(plan: MergePlan) -> tuple[str, ...]:
     companions = (companion.name for companion in companions_of(plan))
     weights = (shard.name for shard in plan.shards)
     return tuple(sorted({*weights, *index, *companions, CARD_NAME, MANIFEST_NAME}))
+
+
+def _card(plan: MergePlan) -> str:
+    """The model card."""
+    method = load_method(plan.config.merge_method)
+    return model_card(
+        method=f"`{method.name}`: {method.title} ({method.source})",
+        base=None if plan.config.base_model is None else str(plan.config.base_model),
+        experts=[str(index.ref) for index in plan.experts],
+        config=to_dict(plan.config),
+        version=version("mergescale"),
+        hub_models=[index.ref.path for index in plan.indexes if index.commit and not index.ref.is_in_bucket],
+    )
 
 
 def companions_of(plan: MergePlan) -> tuple[Companion, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipeline.errors import RunError
 from pipeline.measuring import Measuring, Settled, merge_order
 from pipeline.plan.plan import MergePlan, UnitPlan
 from pipeline.plan_record import check_inputs_unchanged
-from pipeline.publishing import furnish, note_discarded, planned_names
+from pipeline.publishing import furnish, note_discarded, planned_names, write_beside
 from pipeline.staging import Staging
 from pipeline.work.orders import MergeOrder
 from pipeline.work.seal import intact, seal
@@ -37,8 +38,16 @@ class Underway:
 
     @classmethod
     def begin(cls, plan: MergePlan, out: Path, fresh: bool) -> Underway:
-        """Open, prepare and hold the work directory of a merge into `out`; see `Staging`."""
-        return cls(plan, Staging(plan, out, fresh, planned_names(plan)))
+        """Open, prepare and hold the work directory of a merge into `out`; see `Staging`. What lies beside
+        the weights is written now, before there is work that it could fail after.
+        """
+        staging = Staging(plan, out, fresh, planned_names(plan))
+        with ExitStack() as opened:
+            opened.push(staging)
+            if staging.done is None:
+                write_beside(plan, staging.model)
+            opened.pop_all()
+        return cls(plan, staging)
 
     def order(self, unit: UnitPlan) -> MergeOrder:
         """The merge's part in a unit, with what the rounds found out about its group."""
@@ -118,7 +127,7 @@ class Underway:
             digests = {name: digest_bytes(repr(found).encode()) for name, found in pieces.items()}
             manifest = note_discarded(self.plan, self.staging, digests, executor, elapsed_s, self.nonfinite)
         else:
-            self.staging.prove(complete=False)  # before anything is written beside the weights
+            self.staging.prove(complete=False)  # before anything is written beside the weights again
             manifest = furnish(self.plan, self.staging, sealed, executor, elapsed_s, self.nonfinite)
         self.staging.prove(complete=True)
         try:

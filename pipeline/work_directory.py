@@ -24,6 +24,7 @@ from pipeline.checkpoint.commit import listed_names
 from pipeline.checkpoint.copying import UNFINISHED_COPY
 from pipeline.checkpoint.files import atomic_write
 from pipeline.checkpoint.layout import INDEX_NAME
+from pipeline.checkpoint.unfinished import stem_of_unfinished, unfinished_stem
 from pipeline.errors import LIST_ITEM, CheckpointError, OutputError, shown
 from pipeline.plan_record import PLAN_NAME, read_plan_record
 from pipeline.untrusted import is_relative_name, parse_json, read_small
@@ -38,8 +39,7 @@ _SUFFIX = ".mergescale"
 _MOST_SHOWN = 5
 _HEX = re.compile(r"[0-9a-f]{32,}")
 _PARTIAL = re.compile(r"unit-[0-9a-f]{16}-\w[\w.-]*-[0-9a-f]{12}\.json")
-#: What `atomic_write` leaves of a file when it is killed, and what NFS keeps of an open one that was removed.
-_UNFINISHED = re.compile(r"\.(?P<name>.+)\.[0-9]+\.[0-9a-f]{8}\.tmp", re.DOTALL)
+#: What NFS keeps of an open file that was removed.
 _REMOVED_WHILE_OPEN = re.compile(r"\.nfs[0-9a-f]+")
 
 
@@ -145,7 +145,7 @@ def survey(root: Path) -> Contents:
 
 def is_unfinished(path: Path) -> bool:
     """Whether a file is what a write or a copy that was killed left of one of ours."""
-    return any(pattern.fullmatch(path.name) for pattern in (_UNFINISHED, UNFINISHED_COPY))
+    return stem_of_unfinished(path.name) is not None or UNFINISHED_COPY.fullmatch(path.name) is not None
 
 
 def check_ours(root: Path) -> Contents:
@@ -195,6 +195,8 @@ class _Allowed:
     files: frozenset[str]
     directories: frozenset[str]
     model: str = ""
+    #: Of files whose unfinished ones do not bear their name: what stands for it there.
+    long_names: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, root: Path, marker: Marker | None) -> _Allowed:
@@ -207,17 +209,19 @@ class _Allowed:
         files |= {f"{REPLACED_NAME}/{name}" for name in _listed(root / REPLACED_NAME)}
         directories = {PARTIALS_NAME, marker.model, REPLACED_NAME}
         directories |= {above.as_posix() for file in files for above in Path(file).parents if above != Path()}
-        return cls(frozenset(files), frozenset(directories), marker.model)
+        stems = {file: Path(file).with_name(unfinished_stem(Path(file).name)).as_posix() for file in files}
+        long_names = {stem for file, stem in stems.items() if stem != file}
+        return cls(frozenset(files), frozenset(directories), marker.model, frozenset(long_names))
 
     def has(self, name: str, *, is_directory: bool) -> bool:
         """Whether a merge makes a file, or a directory, of this name."""
         if is_directory:
             return name in self.directories
         above, _, last = name.rpartition("/")
-        unfinished = _UNFINISHED.fullmatch(last)
-        if unfinished is not None:
-            last = unfinished["name"]
-            if name.startswith(f".{MARKER_NAME}."):
+        stem = stem_of_unfinished(last)
+        if stem is not None:
+            last = stem
+            if name.startswith(f".{MARKER_NAME}.") or (f"{above}/{last}" in self.long_names):
                 return True
         if UNFINISHED_COPY.fullmatch(last):
             return above in self.directories and above.partition("/")[0] == self.model

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import secrets
 import sys
 import threading
 from collections import OrderedDict
@@ -22,6 +21,7 @@ import xxhash
 
 from pipeline.checkpoint.buffers import page_buffer
 from pipeline.checkpoint.own import open_own, opened_own
+from pipeline.checkpoint.unfinished import unfinished_beside
 from pipeline.errors import CheckpointError, RunError
 from pipeline.untrusted import open_regular, read_json
 
@@ -122,7 +122,7 @@ def create_sized(path: Path, size_bytes: int, header: bytes) -> None:
 
 def atomic_write(path: Path, content: bytes) -> None:
     """Put `content` at `path` durably: readers see the old file or the new one, even after a crash."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    beside = unfinished_beside(path)
     try:
         with open(beside, "xb") as file:
             file.write(content)
