@@ -92,7 +92,9 @@ def align(
     counters = [row for row in rows if _is_counter(row.entries[0].spec)]
     for row in rows:
         _check_row(row, indexes)
-    chosen = {row.name: companion.tensors[row.name] for row in counters}
+    # A base that takes no part in the arithmetic gives config and tokenizer, never a tensor.
+    keeper = companion if any(index is companion for index in indexes) else indexes[0]
+    chosen = {row.name: keeper.tensors[row.name] for row in counters}
     return Alignment(
         rows=tuple(
             Aligned(row.name, (chosen[row.name],) * len(indexes), row.name) if row.name in chosen else row
@@ -104,7 +106,7 @@ def align(
             *_left_out(optional),
             *(copy.note for copy in copies),
             *_compared(copies),
-            *_counted(counters, companion, len(indexes)),
+            *_counted(counters, keeper, len(indexes)),
         ),
     )
 
@@ -207,14 +209,14 @@ def _is_counter(spec: TensorSpec) -> bool:
     return not spec.dtype.is_float and spec.numel == 1 and _COUNTER.search(last) is not None
 
 
-def _counted(counters: Sequence[Aligned], companion: CheckpointIndex, models: int) -> list[str]:
+def _counted(counters: Sequence[Aligned], keeper: CheckpointIndex, models: int) -> list[str]:
     """A note on integers that are not averaged."""
     if not counters or models == 1:
         return []
     one = len(counters) == 1
     return [
         f"{len(counters)} integer{' counts' if one else 's count'} steps of training, such as "
-        f'{shown(counters[0].name)}: kept as in "{companion.ref}"'
+        f'{shown(counters[0].name)}: kept as in "{keeper.ref}"'
     ]
 
 

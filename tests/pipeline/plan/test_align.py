@@ -109,6 +109,25 @@ def test_counters_are_kept_as_the_base_has_them(tmp_path: Path) -> None:
     assert align(models[:1]).notes == ()
 
 
+def test_a_base_that_takes_no_part_gives_no_counter(tmp_path: Path) -> None:
+    """Where the model that gives the config is none of those that are merged, the first of these keeps its
+    integers: whatever the other one stores, or does not, its weights are not read.
+    """
+    name = "bn.num_batches_tracked"
+    models = [
+        index(write_model(tmp_path / letter, extra={name: torch.tensor(number)}))
+        for number, letter in enumerate("ab")
+    ]
+    for companion in (
+        write_model(tmp_path / "c"),
+        write_model(tmp_path / "d", extra={name: torch.tensor(7)}),
+    ):
+        found = align(models, index(companion))
+        rows = {row.name: row for row in found.rows}
+        assert rows[name].entries == (models[0].tensors[name],) * 2
+        assert any(f'kept as in "{models[0].ref}"' in note for note in found.notes)
+
+
 def test_counters_of_two_types_are_no_error(tmp_path: Path) -> None:
     """Of a counter that one model stores as int32 the other's is kept all the same."""
     first = index(write_model(tmp_path / "a", extra={"bn.num_batches_tracked": torch.tensor(4)}))
