@@ -21,7 +21,6 @@ from pathlib import Path
 from cluster.contract import ClusterError
 from cluster.ledger import Ledger, read_contents
 from pipeline.checkpoint.commit import listed_names
-from pipeline.checkpoint.copying import UNFINISHED_COPY
 from pipeline.checkpoint.files import atomic_write
 from pipeline.checkpoint.layout import INDEX_NAME
 from pipeline.checkpoint.unfinished import stem_of_unfinished, unfinished_stem
@@ -145,7 +144,7 @@ def survey(root: Path) -> Contents:
 
 def is_unfinished(path: Path) -> bool:
     """Whether a file is what a write or a copy that was killed left of one of ours."""
-    return stem_of_unfinished(path.name) is not None or UNFINISHED_COPY.fullmatch(path.name) is not None
+    return stem_of_unfinished(path.name) is not None
 
 
 def check_ours(root: Path) -> Contents:
@@ -190,11 +189,10 @@ def remove(contents: Contents, ledger: Ledger) -> None:
 
 @dataclass(frozen=True)
 class _Allowed:
-    """The names, relative to the work directory, that a merge makes; `model` is under construction."""
+    """The names, relative to the work directory, that a merge makes."""
 
     files: frozenset[str]
     directories: frozenset[str]
-    model: str = ""
     #: Of files whose unfinished ones do not bear their name: what stands for it there.
     long_names: frozenset[str] = frozenset()
 
@@ -211,7 +209,7 @@ class _Allowed:
         directories |= {above.as_posix() for file in files for above in Path(file).parents if above != Path()}
         stems = {file: Path(file).with_name(unfinished_stem(Path(file).name)).as_posix() for file in files}
         long_names = {stem for file, stem in stems.items() if stem != file}
-        return cls(frozenset(files), frozenset(directories), marker.model, frozenset(long_names))
+        return cls(frozenset(files), frozenset(directories), frozenset(long_names))
 
     def has(self, name: str, *, is_directory: bool) -> bool:
         """Whether a merge makes a file, or a directory, of this name."""
@@ -223,8 +221,6 @@ class _Allowed:
             last = stem
             if name.startswith(f".{MARKER_NAME}.") or (f"{above}/{last}" in self.long_names):
                 return True
-        if UNFINISHED_COPY.fullmatch(last):
-            return above in self.directories and above.partition("/")[0] == self.model
         if above == PARTIALS_NAME:
             return PARTIALS_NAME in self.directories and _PARTIAL.fullmatch(last) is not None
         return (f"{above}/{last}" if above else last) in self.files

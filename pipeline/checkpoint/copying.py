@@ -5,8 +5,6 @@ while they are what they were when they were looked at.
 from __future__ import annotations
 
 import os
-import re
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +14,10 @@ from pathlib import Path
 import xxhash
 
 from pipeline.checkpoint.files import sync_directory
+from pipeline.checkpoint.unfinished import unfinished_beside
 from pipeline.errors import CheckpointError
 from pipeline.untrusted import SMALL_BYTES, is_relative_name
 
-#: What a copy is called until it is whole. It does not hold the file's own name, which may be of any length.
-UNFINISHED_COPY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 _PIECE_BYTES = 1 << 20
 _SNAPSHOTS, _BLOBS, _REPOSITORY = "snapshots", "blobs", "models--"
 
@@ -58,7 +55,7 @@ def copy_checked(source: Path, target: Path, size_bytes: int, digest: str) -> No
     """
     if _is_copy(target, size_bytes, digest):
         return
-    beside = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    beside = unfinished_beside(target)
     state = xxhash.xxh3_128()
     try:
         with _opened(source, source.name) as descriptor, open(beside, "xb") as file:
