@@ -44,7 +44,7 @@ def build_family(
     scores that are missing, and experts that did not pass.
     """
     config = with_built_runs(config)
-    for name in ("data", "experts", "scores"):
+    for name in ("data", "experts", "runs", "scores"):
         check_apart(config.out / name, [base.model for base in config.bases if base.model is not None])
     suites = load_suites(config, data_dir, skip_missing, work)
     keep_command(config, data_dir, skip_missing)

@@ -12,7 +12,7 @@ from evals.content import Digests
 from evals.family.index import label_in_run
 from evals.fanout import keys_of
 from evals.merges import plan_model
-from evals.models import Model
+from evals.models import Model, directories_of
 from evals.setting import Setting
 from evals.studies.config import StudyConfig
 from evals.studies.grid import Cell, merge_config_dict
@@ -23,6 +23,7 @@ from evals.suites import Suite, load_suite, locate_data
 from evals.task import Task
 from pipeline.config.load import parse_config
 from pipeline.errors import InputError, MergescaleError
+from pipeline.output import check_apart
 
 #: Where scores lie in a study's folder: those that it reports, and those that it is tuned by.
 SCORES, TUNING = "scores", "tuning"
@@ -76,14 +77,15 @@ class Study:
 def prepare(config: StudyConfig, setting: Setting, report: Report) -> Study:
     """Look at everything a study names.
 
-    InputError: nothing can be written where it goes, data that is not there, validation rows that are
-    reported, no base that can be had.
+    InputError: nothing can be written where it goes, it lies in a model, data that is not there, validation
+    rows that are reported, no base that can be had.
     """
     _check_place(config.out)
     files = [file for file in (config.held_in, config.held_out) if file is not None]
     suites = tuple(_located(load_suite(file), config, report) for file in files)
     digests = Digests(config.out / "digests.json")
     members = members_of(config, digests)
+    _check_apart(config.out, members)
     config = without_lost(config, members)
     found = Study(config, suites, members, setting, digests)
     if config.tuning is None:
@@ -100,6 +102,13 @@ def _check_place(out: Path) -> None:
     if not there.is_dir() or not os.access(there, os.W_OK):
         found = "nobody may write there" if there.is_dir() else "a file"
         raise InputError("scores cannot be kept", where=str(there), expected="a directory", found=found)
+
+
+def _check_apart(out: Path, members: Iterable[Member]) -> None:
+    """OutputError: what the study writes would lie in, or be, a model that it reads."""
+    models = directories_of(one.model for one in members if one.model is not None)
+    for name in (SCORES, TUNING, "merged"):
+        check_apart(out / name, models)
 
 
 def _located(suite: Suite, config: StudyConfig, report: Report) -> Suite:

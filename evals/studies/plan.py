@@ -33,7 +33,7 @@ from evals.studies.validation import validation_suite
 from evals.suites import load_suite, locate_data
 from evals.table import Grid
 from evals.task import Task
-from pipeline.errors import MergescaleError
+from pipeline.errors import MergescaleError, OutputError
 from pipeline.plan.estimate import limits_for, size_text
 
 
@@ -78,7 +78,7 @@ class StudyPlan:
 def plan_study(config: StudyConfig, setting: Setting, cluster: str | None) -> StudyPlan:
     """The plan of a study on this machine, or on a described cluster (as `mergescale plan` takes it).
 
-    InputError: a cluster that cannot be read, data that is not there.
+    InputError: a cluster that cannot be read, data that is not there, a study that would write into a model.
     """
     if cluster is None:
         grounds = Grounds.here(config, setting)
@@ -93,6 +93,8 @@ def plan_study(config: StudyConfig, setting: Setting, cluster: str | None) -> St
         study = prepare(config, setting, lambda line: None)
         done, left = _left(grounds, study)
         tasks, rows = study.tasks, list(study.validation)
+    except OutputError:
+        raise
     except MergescaleError as error:
         why = (f"what is there already cannot be said: {error.one_line}",)
         tasks = _tasks(config)

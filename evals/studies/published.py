@@ -6,10 +6,11 @@ It lies as JSON in the metadata of records.parquet. No path of the machine that 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
+from evals.studies.plain import from_plain, read_facts, read_models
 from evals.studies.report.records import read_records
 from evals.studies.state import State
 from evals.studies.tables.values import Cost, Score
@@ -19,13 +20,6 @@ from pipeline.untrusted import canonical_json, parse_json, read_small
 
 #: Version of these fields and their meaning.
 SCHEMA = 1
-#: What the report needs of a study's facts, and of which type each is.
-_FACTS: Mapping[str, type] = {
-    "name": str, "config": str, "resamples": int, "qualities": list, "methods": list, "protocol": list,
-    "versions": dict,
-}  # fmt: skip
-#: Resamples of a bootstrap: more take more memory than a stranger may ask for.
-_MOST_RESAMPLES = 100_000
 _OLDER = "records of a study from before they were published: no table can be made of them alone"
 
 
@@ -72,35 +66,9 @@ def _parse(values: Mapping[str, Any]) -> tuple[State, tuple[Cost, ...]]:
     """The state and the costs. Raises Python's own errors where `published_text` wrote something else."""
     if values["schema"] != SCHEMA:
         raise ValueError(f"schema {values['schema']} where {SCHEMA} is known")
-    facts = values["facts"]
-    for name, kind in _FACTS.items():
-        if type(facts[name]) is not kind:
-            raise TypeError(f"{name} is no {kind.__name__}")
-    if not 0 <= facts["resamples"] <= _MOST_RESAMPLES:
-        raise ValueError(f"{facts['resamples']} resamples")
-    trials = [_typed(Trial, one) for one in values["tuning"]]
-    models = tuple((str(what), str(path), str(digest)) for what, path, digest in values["models"])
-    if not isinstance(facts.get("smallest_effect", 0.0), float):
-        raise TypeError("smallest_effect is no float")
-    facts = {
-        **facts,
-        "protocol": [[str(label), str(text)] for label, text in facts["protocol"]],
-        "versions": {str(name): str(number) for name, number in facts["versions"].items()},
-        **{key: [str(name) for name in facts[key]] for key in ("qualities", "methods")},
-    }
-    return State((), tuple(trials), models, facts), tuple(_typed(Cost, one) for one in values["costs"])
-
-
-def _typed(kind: Any, values: Mapping[str, Any]) -> Any:
-    """A dataclass of plain fields. TypeError: a field is missing, unknown or of another type."""
-    values = dict(values)
-    if kind is Trial:
-        values["settings"] = tuple((str(name), value) for name, value in values["settings"])
-    hints = get_type_hints(kind)
-    for field in fields(kind):
-        if field.name != "settings" and not isinstance(values[field.name], hints[field.name]):
-            raise TypeError(f"{field.name} of a {kind.__name__}")
-    return kind(**values)
+    trials = tuple(from_plain(Trial, one) for one in values["tuning"])
+    state = State((), trials, read_models(values["models"]), read_facts(values["facts"]))
+    return state, tuple(from_plain(Cost, one) for one in values["costs"])
 
 
 def without_places(state: State, scores: Sequence[Score]) -> tuple[State, tuple[Score, ...]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster.contract import Executor
 from evals.fanout import Evaluation, evaluate
-from evals.models import Model, directories_of
+from evals.models import Model
 from evals.studies.config import StudyConfig
 from evals.studies.estimate import Grounds, in_words, left_of, total
 from evals.studies.grid import Cell, merges, tuning_cells, with_settings
@@ -33,7 +33,6 @@ from evals.studies.tuning import Trial, choices, judge, pairs_of
 from evals.task import Task
 from pipeline.checkpoint.nonfinite import in_lines
 from pipeline.errors import LIST_ITEM, MergescaleError, RunError
-from pipeline.output import check_apart
 from pipeline.run import run_merge
 
 _VERSIONS = ("mergescale", "lm_eval", "transformers", "torch")
@@ -51,9 +50,6 @@ class Running:
 def run_study(study: Study, running: Running) -> RunError | None:
     """Measure what is missing of the study; return what there is to say of scores that stay missing."""
     config = study.config
-    read = directories_of(one.model for one in study.members if one.model is not None)
-    for name in (SCORES, TUNING, "merged"):
-        check_apart(config.out / name, read)
     cells, said = merges(config), _said(study)
     earlier = earlier_trials(config.out)
     members = chosen_merges(study, cells, earlier)

@@ -19,11 +19,13 @@ from typing import Any
 from evals.store import RecordStore
 from evals.studies.config import StudyConfig
 from evals.studies.order import SCORES, TUNING, Entry, question_of
+from evals.studies.plain import from_plain, read_facts, read_models
 from evals.studies.report.words import several
 from evals.studies.tables.values import Question, Score, Subject
 from evals.studies.tuning import Trial
 from pipeline.checkpoint.files import atomic_write, read_json_object
-from pipeline.errors import InputError
+from pipeline.errors import CheckpointError, InputError
+from pipeline.untrusted import is_relative_name
 
 ORDER, FAILURES = "study.json", "failures.json"
 #: Version of the order's fields and meaning.
@@ -85,7 +87,7 @@ def write_state(
 
 
 def read_state(out: Path) -> State:
-    """What `write_state` wrote. InputError: no study was begun there, or by another version; damaged."""
+    """What `write_state` wrote. InputError: no study was begun there, or what is there cannot be read."""
     path = out / ORDER
     if not path.is_file():
         raise InputError(
@@ -94,35 +96,52 @@ def read_state(out: Path) -> State:
             expected=ORDER,
             hint="run it first: mergescale study run",
         )
-    found = read_json_object(path)
-    if found.get("schema") != SCHEMA:
-        raise InputError(
-            "a study of another version",
-            where=str(path),
-            expected=f"schema {SCHEMA}",
-            found=str(found.get("schema")),
-            hint="run it again: mergescale study run; scores that are there are kept",
-        )
     try:
-        return _parse(found)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise InputError(
-            "what a study left of itself is damaged",
-            where=str(path),
-            found=f"{type(error).__name__}: {error}",
-            hint="run it again: mergescale study run; scores that are there are kept",
-        ) from error
+        return _parse(read_json_object(path))
+    except CheckpointError as error:
+        raise _unreadable(path, error.found) from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
 
 
 def _parse(found: Mapping[str, Any]) -> State:
-    """The state in an order. Raises Python's own errors where `write_state` wrote something else."""
-    subjects = [Subject(**{**one, "experts": tuple(one["experts"])}) for one in found["subjects"]]
-    questions = [Question(**one) for one in found["questions"]]
+    """The order of a study. Raises Python's own errors where `write_state` wrote something else."""
+    if found.get("schema") != SCHEMA:
+        raise ValueError(f"schema {found.get('schema')}, where {SCHEMA} is known")
+    subjects = [from_plain(Subject, one) for one in found["subjects"]]
+    questions = [from_plain(Question, one) for one in found["questions"]]
     return State(
-        tuple(Asked(subjects[s], questions[q], label, key, why) for s, q, label, key, why in found["scores"]),
-        tuple(_trial(one) for one in found["tuning"]),
-        tuple((what, path, digest) for what, path, digest in found["models"]),
-        found["facts"],
+        tuple(_asked(subjects, questions, *row) for row in found["scores"]),
+        tuple(from_plain(Trial, one) for one in found["tuning"]),
+        read_models(found["models"]),
+        read_facts(found["facts"]),
+    )
+
+
+def _asked(
+    subjects: Sequence[Subject],
+    questions: Sequence[Question],
+    subject: int,
+    question: int,
+    *texts: str,
+) -> Asked:
+    """One score that is asked for, of the numbers of its subject and question. Raises as `_parse`."""
+    if min(subject, question) < 0:
+        raise IndexError("a negative number")
+    label, key, why = texts
+    values = {"label": label, "key": key, "why": why}
+    if key and not is_relative_name(key):
+        raise ValueError("a key that no score can have")
+    return from_plain(Asked, {"subject": subjects[subject], "question": questions[question], **values})
+
+
+def _unreadable(path: Path, found: str) -> InputError:
+    return InputError(
+        "a study of another version, or a damaged one",
+        where=str(path),
+        expected=f"what mergescale study run writes, schema {SCHEMA}",
+        found=found,
+        hint="run it again: mergescale study run; scores that are there are kept",
     )
 
 
@@ -137,20 +156,17 @@ def earlier_trials(out: Path) -> tuple[Trial, ...]:
         return ()
 
 
-def _trial(values: Mapping[str, Any]) -> Trial:
-    settings = tuple((name, value) for name, value in values["settings"])
-    return Trial(**{**values, "settings": settings})
-
-
 def write_failures(out: Path, failures: Mapping[str, str]) -> None:
     """Key -> why, of the scores that the run that ends now could not measure."""
     atomic_write(out / FAILURES, json.dumps(dict(failures), indent=1).encode())
 
 
 def read_failures(out: Path) -> dict[str, str]:
-    """What `write_failures` wrote; nothing where no run has ended."""
-    path = out / FAILURES
-    return {key: str(why) for key, why in read_json_object(path).items()} if path.is_file() else {}
+    """What `write_failures` wrote; nothing where no run has ended, or the file is damaged."""
+    try:
+        return {key: str(why) for key, why in read_json_object(out / FAILURES).items()}
+    except CheckpointError:
+        return {}
 
 
 def scores_of(out: Path, state: State) -> list[Score]:

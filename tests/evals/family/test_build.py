@@ -13,7 +13,7 @@ from evals.app import main
 from evals.family.command import command_for
 from evals.family.config import load_family
 from evals.family.index import grids, read_index
-from pipeline.errors import ConfigError, InputError, RunError
+from pipeline.errors import ConfigError, InputError, OutputError, RunError
 from tests.helpers.family_builds import build
 
 
@@ -228,3 +228,23 @@ def test_a_family_that_is_not_there_cannot_be_shown(tmp_path: Path) -> None:
     (tmp_path / "family.json").write_text('{"schema": 0}')
     with pytest.raises(InputError, match="another version"):
         read_index(tmp_path)
+
+
+@pytest.mark.parametrize("out", ["base", "base/family", "linked"])
+def test_a_family_is_built_into_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    """Nothing of a family goes into a base that it reads, through a link neither: it is refused."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text("{}")
+    (tmp_path / "linked").symlink_to("base")
+    content = {
+        "name": "f",
+        "out": out,
+        "suites": {"held-in": "none.yaml"},
+        "bases": [{"name": "b", "size": "1M", "quality": "weak", "model": "base"}],
+        "experts": {"settings": {}},
+    }
+    (tmp_path / "family.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(OutputError, match="overlaps an input model"):
+        build(load_family(tmp_path / "family.yaml"))
+    assert [path.name for path in (tmp_path / "base").iterdir()] == ["config.json"]
