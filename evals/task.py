@@ -244,11 +244,16 @@ def _metrics(definition: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return dict(zip(spelled, entries, strict=True))
 
 
+def functions_of(definition: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the entries of `metric_list` that are functions: one may give scores of several other names."""
+    return [entry for entry in _metrics(definition).values() if isinstance(entry.get("metric"), FunctionRef)]
+
+
 def _metric(node: Node, definition: Mapping[str, Any]) -> tuple[str, str]:
     """(metric, filter): the filter is "none" unless the task has its own; several must be chosen from."""
     metric, _, chosen = node.take("metric", str).partition(",")
     known = list(_metrics(definition))
-    if metric not in known and "class" not in definition:
+    if metric not in known and "class" not in definition and not functions_of(definition):
         hint = near(metric, known) if known else ""
         raise node.wrong("metric", f'the task has no metric "{metric}"', hint=hint)
     listed = definition.get("filter_list")
@@ -264,6 +269,9 @@ def _metric(node: Node, definition: Mapping[str, Any]) -> tuple[str, str]:
 def _direction(node: Node, definition: Mapping[str, Any], metric: str) -> bool:
     """Whether more is better: as the definition or lm-eval says; where neither does, the suite must."""
     said = _metrics(definition).get(metric, {}).get("higher_is_better", BETTER_HIGHER.get(metric))
+    if metric not in _metrics(definition):  # a name that one of the functions gives
+        directions = [entry.get("higher_is_better") for entry in functions_of(definition)]
+        said = directions[0] if directions and directions.count(directions[0]) == len(directions) else said
     given = node.take("higher_is_better", bool) if "higher_is_better" in node else None
     if isinstance(said, bool):
         if given is not None and given != said:

@@ -15,6 +15,7 @@ from typing import Any
 
 from evals.content import Digests, task_digest
 from evals.definitions import FunctionRef
+from evals.harness.metrics import check_named
 from evals.harness.quiet import quiet
 from evals.task import Task, data_builder
 from pipeline.checkpoint.files import digest_file
@@ -35,13 +36,15 @@ class TaskFacts:
 def check_task(task: Task) -> TaskFacts:
     """Load a task's definition and data, and look at each document's target; no model.
 
-    ConfigError: lm-eval refuses it. InputError: it has no documents, one of them or of those that shots are
-    drawn from has a target that is none of its choices (lm-eval would count a wrong answer, or end with an
-    IndexError when it draws that shot), or the task's hub cannot be reached.
+    ConfigError: lm-eval refuses it, or its metric functions give no such metric. InputError: it has no
+    documents, one of them or of those that shots are drawn from has a target that is none of its choices
+    (lm-eval would count a wrong answer, or end with an IndexError when it draws that shot), or the task's hub
+    cannot be reached.
     """
     loaded = load_task(task, task_digest(task, Digests()))
     if not len(loaded.eval_docs):
         raise _no_documents(task)
+    check_named(task, loaded)
     if loaded.config.doc_to_choice is not None:
         judged = loaded.OUTPUT_TYPE == "multiple_choice" and not callable(loaded.config.process_results)
         _check_targets(task, loaded, loaded.config, loaded.eval_docs, _scored_split(task), judged=judged)

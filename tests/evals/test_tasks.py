@@ -11,10 +11,13 @@ import yaml
 
 from cluster.retry import classify
 from evals.harness import check_task
+from evals.harness.scoring import score
+from evals.models import baseline_model
+from evals.setting import Setting
 from evals.suites import load_suite, locate_data
 from evals.task import Task
 from pipeline.errors import ConfigError, InputError
-from tests.helpers.tasks import CHOICE, choice_rows, choice_task, write_rows, write_suite
+from tests.helpers.tasks import CHOICE, FREE, choice_rows, choice_task, write_rows, write_suite
 
 
 def only_task(folder: Path, **entry: Any) -> Task:
@@ -147,3 +150,34 @@ def test_a_template_runs_no_code(tmp_path: Path, template: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_task(only_task(tmp_path, definition=definition, data={"test": "rows.jsonl"}))
     assert "unsafe" in caught.value.found and not place.exists()
+
+
+def _of_several_names(folder: Path, metric: str) -> Task:
+    """A task with a metric function that gives pass@1 and pass@2."""
+    write_rows(folder / "rows.jsonl", choice_rows(3, seed=1))
+    (folder / "several.py").write_text(
+        "def score(references, predictions, k=()):\n"
+        "    return {f'pass@{one}': float(references == predictions) for one in k}\n"
+    )
+    definition = {**FREE, "training_split": None, "validation_split": None}
+    written = yaml.safe_dump({key: value for key, value in definition.items() if key != "metric_list"})
+    entry = "metric_list: [{metric: !function several.score, aggregation: mean, "
+    entry += "higher_is_better: true, k: [1, 2]}]"
+    (folder / "task.yaml").write_text(f"{written}{entry}\n")
+    return only_task(folder, definition="task.yaml", data={"test": "rows.jsonl"}, metric=metric)
+
+
+def test_a_metric_function_may_give_names_of_its_own(tmp_path: Path) -> None:
+    """A name that a metric function gives can be asked for, in the function's direction."""
+    task = _of_several_names(tmp_path, "pass@2")
+    assert task.higher_is_better and check_task(task).items == 3
+    record = score(baseline_model("majority"), task, Setting())
+    assert record.metric == "pass@2,strip" and record.n == 3 and 0 <= record.value <= 1
+
+
+@pytest.mark.parametrize("metric", ["pass@3", "score"])
+def test_a_name_that_no_metric_function_gives_is_refused(tmp_path: Path, metric: str) -> None:
+    """It is refused before a model answers, the function's own name too, with the names that there are."""
+    with pytest.raises(ConfigError) as caught:
+        check_task(_of_several_names(tmp_path, metric))
+    assert caught.value.expected == "pass@1 or pass@2"
