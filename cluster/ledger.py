@@ -3,7 +3,8 @@
 The first line names the plan by its fingerprint; then come one line per driver that opened the file and one
 per receipt. One driver at a time holds it, by flock, which the kernel gives back however the driver ends.
 Every line is on the disk before `append` returns; a line torn by a crash can only be the last one and is
-cut off. It is a regular file with one name, never a link. It knows nothing of what a receipt says.
+cut off. Each receipt carries a checksum; one that was changed since counts as not there. It is a regular file
+with one name, never a link. It knows nothing of what a receipt says.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import socket
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +83,8 @@ class Ledger:
         """
         if self._descriptor is None or self.fingerprint is None:
             raise ValueError(f"the ledger {self.path} is not open for receipts")
-        line = _line({"unit": unit_id, "receipt": dict(receipt)})
+        entry = {"unit": unit_id, "receipt": dict(receipt)}
+        line = _line({**entry, "check": _check(entry)})
         self._write(line)
         self.done[unit_id] = json.loads(line)["receipt"]
 
@@ -247,8 +250,13 @@ def _take(entry: dict[str, Any], contents: Contents) -> None:
         contents.fingerprint = entry["fingerprint"]
     elif "opened" in entry:
         contents.holder = entry["opened"]
-    else:
+    elif entry.pop("check", None) in (None, _check(entry)):  # None: a line of an earlier version
         contents.done[entry["unit"]] = entry["receipt"]
+
+
+def _check(entry: Mapping[str, Any]) -> str:
+    """The checksum of a receipt's line, as 8 hex digits: it tells any change of a few bits."""
+    return f"{zlib.crc32(json.dumps(entry, separators=(',', ':'), sort_keys=True).encode()):08x}"
 
 
 def _line(entry: dict[str, Any]) -> bytes:

@@ -49,6 +49,37 @@ def test_no_file_is_an_empty_ledger(path: Path) -> None:
     assert not path.parent.exists()
 
 
+def test_a_flipped_bit_makes_no_other_receipt(path: Path) -> None:
+    """Whatever bit of a receipt's line flips, it says what was appended, or nothing, or is damage."""
+    receipts = {"u1": {"digests": {"a.weight": "ab"}, "nonfinite": {"a.weight": 3}}, "u2": {"n": 1}}
+    with Ledger.open(path, PLAN) as ledger:
+        for unit_id, receipt in receipts.items():
+            ledger.append(unit_id, receipt)
+    data = path.read_bytes()
+    first = data.index(b'{"unit":"u1"')
+    absent = 0
+    for bit in range(8 * first, 8 * data.index(b'{"unit":"u2"')):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            done = read_ledger(path)
+        except ClusterError:
+            continue
+        assert all(receipts.get(unit_id) == receipt for unit_id, receipt in done.items())
+        absent += "u1" not in done and "u2" in done
+    assert absent > 100
+
+
+def test_receipts_without_a_checksum_count(path: Path) -> None:
+    """Receipts that an earlier version wrote are gone on with."""
+    Ledger.open(path, PLAN).close()
+    with path.open("a") as file:
+        file.write('{"unit":"u1","receipt":{"n":1}}\n')
+    with Ledger.open(path, PLAN) as ledger:
+        assert ledger.done == {"u1": {"n": 1}}
+
+
 def test_another_plan_is_refused(path: Path) -> None:
     """Receipts of one plan cannot be continued by another, and the file is left as it is."""
     Ledger.open(path, PLAN).close()
