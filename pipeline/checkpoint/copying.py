@@ -19,6 +19,7 @@ from pipeline.errors import CheckpointError
 from pipeline.untrusted import SMALL_BYTES, is_relative_name
 
 _PIECE_BYTES = 1 << 20
+_POINTER, _MOST_POINTER_BYTES = b"version https://git-lfs.github.com/spec/", 1024
 _SNAPSHOTS, _BLOBS, _REPOSITORY = "snapshots", "blobs", "models--"
 
 
@@ -26,7 +27,8 @@ def look_at(directory: Path, name: str) -> tuple[int, str]:
     """Size and xxh3_128 of a file that is to be copied later; it is opened and read now.
 
     Raises CheckpointError for whatever cannot be copied: a name that no manifest can hold, a broken link or
-    one that leaves the model, what is not a regular file, what cannot be read, more than `SMALL_BYTES`.
+    one that leaves the model, what is not a regular file, what cannot be read, more than `SMALL_BYTES`, a
+    pointer that Git LFS left in the place of a file.
     """
     path = directory / name
     if not is_relative_name(name):
@@ -44,6 +46,9 @@ def look_at(directory: Path, name: str) -> tuple[int, str]:
             raise _cannot(
                 name, path, expected=f"at most {SMALL_BYTES:,} bytes", found=f"{status.st_size:,} bytes"
             )
+        if status.st_size <= _MOST_POINTER_BYTES and os.pread(descriptor, len(_POINTER), 0) == _POINTER:
+            hint = "run `git lfs pull` in the repository, or move the file elsewhere"
+            raise _cannot(name, path, found="a Git LFS pointer, not the file itself", hint=hint)
         seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return status.st_size, _digest(str(path), name, seen)
 

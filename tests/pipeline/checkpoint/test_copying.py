@@ -37,6 +37,10 @@ def too_long(path: Path) -> None:
         file.truncate(SMALL_BYTES + 1)
 
 
+def pointer(path: Path) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("put", "found"),
@@ -45,8 +49,9 @@ def too_long(path: Path) -> None:
         (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
         (os.mkfifo, "a pipe, a device or the like"),
         (too_long, f"{SMALL_BYTES + 1:,} bytes"),
+        (pointer, "a Git LFS pointer, not the file itself"),
     ],
-    ids=["gone", "loop", "pipe", "long"],
+    ids=["gone", "loop", "pipe", "long", "pointer"],
 )
 def test_a_tokenizer_that_cannot_be_copied_is_an_error(
     put: Callable[[Path], None], found: str, model: Path
