@@ -159,10 +159,11 @@ def _holds(manifest: Manifest, place: Path, names: list[str]) -> bool:
     """Whether the files are those the manifest lists, as far as names, sizes and times tell.
 
     The manifest is written last, so a file that changed or came later is not the one it lists: then the bytes
-    decide. A file that is moved here keeps its time of writing, but not its change time (ctime).
+    decide. A file that is moved here keeps its time of writing, but not its change time (ctime). Clocks of
+    file systems tick in milliseconds: what has the manifest's own time may be later than it.
     """
     written_ns = (place / MANIFEST_NAME).stat().st_mtime_ns
     listed = {file.name: file.size_bytes for file in manifest.outputs}
     stats = {name: (place / name).stat() for name in names}
     same = listed == {name: stat.st_size for name, stat in stats.items()}
-    return same and all(max(stat.st_mtime_ns, stat.st_ctime_ns) <= written_ns for stat in stats.values())
+    return same and all(max(stat.st_mtime_ns, stat.st_ctime_ns) < written_ns for stat in stats.values())
