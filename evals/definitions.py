@@ -121,13 +121,16 @@ def read_definition(path: Path, suite_folder: Path | None = None) -> dict[str, A
     Args:
         path: the file of the definition.
         suite_folder: the folder of the suite that names it. The definition and all that it includes lie there
-            or below, among the suites that the project ships, or in lm-eval. Without one, the definition's.
+            or below, below the current directory where the suite does, among the suites that are shipped, or
+            in lm-eval. Without one, the definition's.
 
     Raises:
         ConfigError: a file is elsewhere, is missing or is no task definition; its contents are not shown.
     """
     folder = (suite_folder or path.parent).resolve()
-    return _read(_beside(folder, str(path)), _Reading((folder, _SHIPPED, task_folder())), ())
+    here = Path.cwd()
+    project = (here,) if here != here.parent and folder.is_relative_to(here) else ()
+    return _read(_beside(folder, str(path)), _Reading((folder, *project, _SHIPPED, task_folder())), ())
 
 
 @dataclass(frozen=True)

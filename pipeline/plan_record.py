@@ -48,17 +48,21 @@ def input_records(plan: MergePlan) -> list[InputFile]:
     ]
 
 
+class InputChanged(RunError):
+    """An input is not what it was when the merge was planned, so what was merged may be a mix."""
+
+
 def check_inputs_unchanged(plan: MergePlan) -> None:
     """Check that every weight file is still the one whose header was planned with, after all was read.
 
-    Raises RunError naming a file that was rewritten or replaced: half of what was merged may be of the one,
-    half of the other.
+    Raises InputChanged naming a file that was rewritten or replaced: half of what was merged may be of the
+    one, half of the other. Raises RunError where a file cannot be looked at: what was merged may be right.
     """
     for index in plan.indexes:
         for file in index.files:
             changed = "" if is_synthetic(file.path) or not file.inode else _change(file)
             if changed:
-                raise RunError(
+                raise InputChanged(
                     "an input was changed while the merge ran, so the result is not published",
                     where=file.path,
                     expected="the file that the merge was planned with",
@@ -75,8 +79,15 @@ def _change(file: FileEntry) -> str:
     """
     try:
         now = os.stat(file.path)
+    except FileNotFoundError:
+        return "no such file"
     except OSError as error:
-        return error.strerror or str(error)
+        raise RunError(
+            "an input cannot be looked at again, so the result is not published",
+            where=file.path,
+            found=error.strerror or str(error),
+            hint="mend the storage and run the same command again: finished work is kept",
+        ) from error
     if now.st_size != file.size_bytes:
         return f"{now.st_size:,} bytes instead of {file.size_bytes:,}"
     if now.st_mtime_ns != file.mtime_ns:

@@ -16,10 +16,9 @@ from pipeline.checkpoint.commit import publish
 from pipeline.checkpoint.files import digest_bytes
 from pipeline.checkpoint.manifest import Manifest
 from pipeline.checkpoint.nonfinite import NonFinite
-from pipeline.errors import RunError
 from pipeline.measuring import Measuring, Settled, merge_order
 from pipeline.plan.plan import MergePlan, UnitPlan
-from pipeline.plan_record import check_inputs_unchanged
+from pipeline.plan_record import InputChanged, check_inputs_unchanged
 from pipeline.publishing import furnish, note_discarded, planned_names, write_beside
 from pipeline.staging import Staging
 from pipeline.work.orders import MergeOrder
@@ -132,7 +131,7 @@ class Underway:
         self.staging.prove(complete=True)
         try:
             check_inputs_unchanged(self.plan)
-        except RunError:
+        except InputChanged:
             self.staging.ledger.clear()  # what was merged may be a mix: no later run may count on it
             raise
         publish(self.staging.model, self.staging.out, self.staging.replaced, replace=replace)

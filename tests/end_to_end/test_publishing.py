@@ -174,6 +174,15 @@ def test_done_is_what_is_there(name: str, damage: Callable[[Path], object], conf
     verify(out)
 
 
+def test_an_edited_card_is_done_still(config: Path, out: Path) -> None:
+    """A model card that was edited does not make a merge incomplete, and stays as it is."""
+    run(config, out)
+    with (out / "README.md").open("a") as card:
+        card.write("Use it well.\n")
+    run(config, out)
+    assert (out / "README.md").read_text().endswith("Use it well.\n")
+
+
 def rewrite(path: Path) -> None:
     """Other bytes in the same file, of the same size."""
     data = bytearray(path.read_bytes())

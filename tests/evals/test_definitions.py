@@ -164,6 +164,18 @@ def test_a_suite_names_only_files_of_its_own(tmp_path: Path, how: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_project_keeps_suites_and_tasks_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suite below the current directory names definitions anywhere below it."""
+    for name in ("suites", "tasks"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "tasks" / "task.yaml").write_text("output_type: multiple_choice\n")
+    monkeypatch.chdir(tmp_path)
+    found = read_definition(Path("../tasks/task.yaml"), tmp_path / "suites")
+    assert found == {"output_type": "multiple_choice"}
+
+
 @pytest.mark.parametrize("text", ["root:x:0 secret", "- secret", "a: *secret", "!!int secret", "a: 'secret"])
 def test_what_is_no_definition_is_not_shown(tmp_path: Path, text: str) -> None:
     """A file that is no task definition is refused by name, and nothing of its text is repeated."""
