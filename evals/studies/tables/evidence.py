@@ -14,11 +14,13 @@ import numpy as np
 from scipy import optimize
 
 from evals.ratios import Floats
-from evals.studies.tables.noise import Noisy, average, reach, total
+from evals.studies.tables.noise import Noisy, Part, average, reach, total
 from evals.studies.tables.values import Estimate
 
 #: A p below this is as good as none.
 LEAST_P = 1e-9
+#: A standard error of figures of order one that is no more than this is rounding.
+ROUNDING = 1e-12
 #: The figures behind a finding: what -> its estimate.
 Rows = Mapping[str, Estimate | None]
 
@@ -53,16 +55,16 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Tested:
-    """An effect with the parts of its variance and their degrees of freedom, as `noise.reach` takes them."""
+    """An effect with the parts of its variance, as `noise.reach` takes them."""
 
     value: float
-    parts: tuple[tuple[float, float], ...]
+    parts: tuple[Part, ...]
 
     @property
     def error(self) -> float | None:
         """Standard error, None where nothing tells of one."""
-        variance = math.fsum(variance for variance, _ in self.parts)
-        return math.sqrt(variance) if math.isfinite(variance) and variance > 0 else None
+        variance = math.fsum(part.counted for part in self.parts)
+        return math.sqrt(variance) if math.isfinite(variance) and variance > ROUNDING**2 else None
 
     @property
     def p(self) -> float | None:
@@ -111,7 +113,7 @@ def for_like(evidence: Evidence) -> Tested | None:
     if math.fsum(weight for weight, _ in evidence.parts) > 0.5:  # a mean: all of what is shared moves it
         shared /= 1 - squares
     shared = max(shared, evidence.effect.variance - own)
-    return Tested(value, ((own, float(evidence.freedom)), (shared, math.inf)))
+    return Tested(value, (Part(own, float(evidence.freedom)), Part(shared)))
 
 
 def mean_over(units: Mapping[str, Noisy], kind: str) -> Evidence:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from evals.ratios import Floats, centre
+from evals.ratios import Floats
 from evals.studies.tables.averages import Average, Measure, chance_is_known
 from evals.studies.tables.claims import (
     Cells,
@@ -249,7 +249,7 @@ def methods_alike(cells: Cells, measure: Measure) -> Evidence:
         for quality, (sizes, methods) in grid.items()
         if len(methods) > 1
         for size in sizes
-        for one in [[figures[size, quality, method].array for method in methods]]
+        for one in [[figures[size, quality, method] for method in methods]]
     ]
     left_out = (*missing, *left_out)  # type: ignore[assignment]
     if not points:
@@ -265,15 +265,18 @@ def methods_alike(cells: Cells, measure: Measure) -> Evidence:
     return replace(trend_over(scaled), left_out=tuple(left_out), rows=rows)
 
 
-def _variance(arrays: Sequence[Floats]) -> Floats:
+def _variance(figures: Sequence[Noisy]) -> Floats:
     """The variance between figures with resamples, net of that of their noise; it may be below zero."""
-    drawn = np.stack(np.broadcast_arrays(*arrays))
-    middle = np.array([centre(one) for one in arrays])
+    plain, wide = (
+        np.stack(np.broadcast_arrays(*(one.resampled(wide=widened) for one in figures)))[:, 1:]
+        for widened in (False, True)
+    )
+    middle = np.array([one.value for one in figures])
     measured = float(middle.var(ddof=1))
-    if drawn.shape[1] == 1:
+    if not plain.size:
         return np.array([measured])
-    noise = float((drawn[:, 1:] - middle[:, None]).var(axis=0, ddof=1).mean())
-    between = drawn[:, 1:].var(axis=0, ddof=1)
+    noise = float((plain - middle[:, None]).var(axis=0, ddof=1).mean())
+    between = wide.var(axis=0, ddof=1)
     return np.append(measured - noise, between - between.mean() + measured - noise)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import stdev
 
+import numpy as np
+
 from evals.ratios import Floats, mean
 from evals.studies.tables.averages import Average, Measure, averages
+from evals.studies.tables.noise import Noisy
 from evals.studies.tables.sheet import estimate, make_sheet
 from evals.studies.tables.values import Estimate, Score, Summary
 
@@ -57,7 +60,20 @@ def _estimate(row: Average, measure: Measure) -> Estimate | None:
         _measured([one.of(measure) for draw, one in row.draws.items() if draw[1] == seed]) for seed in seeds
     ]
     measured = [one for one in by_seed if one is not None]
-    return estimate(noisy.array, stdev(measured) if len(measured) > 1 else None)
+    drawn = _as_factors(noisy) if measure == "ratio" else noisy.array
+    return estimate(drawn, stdev(measured) if len(measured) > 1 else None)
+
+
+def _as_factors(ratio: Noisy) -> Floats:
+    """Resamples of a ratio as factors of its centre, c exp(x/c - 1) for x: their logarithms are symmetric.
+
+    A ratio that came out low has a noise that is taken for too small, one that came out high for too large:
+    an interval that reaches as far up as down misses on one side only where items are few.
+    """
+    drawn, middle = ratio.array, ratio.value
+    if drawn.size == 1 or not middle > 0:
+        return drawn
+    return np.append(drawn[:1], middle * np.exp(drawn[1:] / middle - 1))
 
 
 def _measured(drawn: Sequence[Floats | None]) -> float | None:
