@@ -3,14 +3,17 @@
 Definitions (Yadav et al. 2024, arXiv 2410.03617): held-in is the score over that of the expert trained on the
 task's category, held-out the score over that of the base; averages go inside a category first, then over
 categories. A cell that is missing stays missing: an average that would need it is missing too, and says so.
-Where less is better (perplexity) the ratio is turned over, so that more than 1 is always better.
+Where less is better (perplexity) the ratio is turned over, so that more than 1 is always better. The share of
+the reference's gain over guessing is formed of averages, as in a study's tables (`ratios.share_of_gain`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from evals import ratios
 from evals.record import Record
@@ -20,6 +23,7 @@ from evals.record import Record
 class Relative:
     """One model on one task, relative to its reference. None: missing or not defined.
 
+    score, reference_score, chance: as measured; chance is None too where less is better.
     ratio: score / reference (turned over where less is better).  ratio_stderr: its standard error.
     corrected: (score - chance) / (reference - chance); None too when the reference is not above chance.
     """
@@ -30,14 +34,20 @@ class Relative:
     category: str
     task: str
     reference: str | None
-    ratio: float | None
-    ratio_stderr: float | None
-    corrected: float | None
+    ratio: float | None = None
+    ratio_stderr: float | None = None
+    corrected: float | None = None
+    score: float | None = None
+    reference_score: float | None = None
+    chance: float | None = None
 
 
 @dataclass(frozen=True)
 class Average:
-    """A model's mean over the categories of one role. `missing` names the tasks that made it impossible."""
+    """A model's mean over the categories of one role. `missing` names the tasks that made it impossible.
+
+    corrected: mean score less mean chance, over the same of the references: it is not the mean of the tasks'.
+    """
 
     label: str
     role: str
@@ -53,8 +63,15 @@ def relative(record: Record | None, reference: Record | None, cell: Relative) ->
     if record is None or reference is None:
         return cell
     ratio, stderr = _ratio(record, reference)
-    corrected = _corrected(record, reference)
-    return Relative(**{**vars(cell), "ratio": ratio, "ratio_stderr": stderr, "corrected": corrected})
+    filled = replace(
+        cell,
+        ratio=ratio,
+        ratio_stderr=stderr,
+        score=record.value,
+        reference_score=reference.value,
+        chance=record.chance if record.higher_is_better else None,
+    )
+    return replace(filled, corrected=_corrected([[filled]]))
 
 
 def _ratio(record: Record, reference: Record) -> tuple[float | None, float | None]:
@@ -85,11 +102,16 @@ def _paired(record: Record, reference: Record) -> bool:
     return same and len(record.items) == len(reference.items) > 1 and all(means)
 
 
-def _corrected(record: Record, reference: Record) -> float | None:
-    """Chance-corrected ratio, None where it is not defined."""
-    args = (record.value, reference.value, record.chance, record.higher_is_better)
-    figure = ratios.above_chance(*args).item()
-    return None if math.isnan(figure) else figure
+def _corrected(categories: Sequence[Sequence[Relative]]) -> float | None:
+    """The share of the references' gain over guessing, None where it is not defined or a score is missing."""
+    score, reference, chance = (
+        ratios.mean_by_category([getattr(cell, field) for cell in group] for group in categories)
+        for field in ("score", "reference_score", "chance")
+    )
+    if score is None or reference is None or chance is None:
+        return None
+    share = ratios.share_of_gain(np.array([score]), np.array([reference]), chance)
+    return None if share is None else float(share[0])
 
 
 def normalise(
@@ -116,7 +138,7 @@ def normalise(
             if role == "held-in" and only is not None and category not in set(only):
                 continue
             source = (experts or {}).get(category) if role == "held-in" else base
-            cell = Relative(label, suite, role, category, task, source, None, None, None)
+            cell = Relative(label, suite, role, category, task, source)
             reference = table.get((source, suite, task)) if source is not None else None
             cells.append(relative(table.get((label, suite, task)), reference, cell))
     return cells
@@ -134,12 +156,12 @@ def _average(label: str, role: str, cells: list[Relative]) -> Average:
     names = dict.fromkeys(cell.category for cell in cells)
     categories = {name: [cell for cell in cells if cell.category == name] for name in names}
     by_category = {name: ratios.mean([cell.ratio for cell in group]) for name, group in categories.items()}
-    corrected = [ratios.mean([cell.corrected for cell in group]) for group in categories.values()]
     errors = [_mean_error([cell.ratio_stderr for cell in group]) for group in categories.values()]
     ratio = ratios.mean(list(by_category.values()))
     missing = tuple(cell.task for cell in cells if cell.ratio is None)
     error = _mean_error(errors) if ratio is not None else None
-    return Average(label, role, by_category, ratio, error, ratios.mean(corrected), missing)
+    corrected = _corrected(list(categories.values()))
+    return Average(label, role, by_category, ratio, error, corrected, missing)
 
 
 def _mean_error(errors: Sequence[float | None]) -> float | None:

@@ -6,7 +6,7 @@ Definitions: Yadav et al. 2024, arXiv 2410.03617. What is not defined is NaN, wh
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import TypeVar
 
@@ -26,18 +26,14 @@ def ratio(score: float | Floats, reference: float | Floats, higher_is_better: bo
     return _divide(np.asarray(over, np.float64), np.asarray(under, np.float64))
 
 
-def above_chance(
-    score: float | Floats, reference: float | Floats, chance: float | None, higher_is_better: bool
-) -> Floats:
+def share_of_gain(score: Floats, reference: Floats, chance: float) -> Floats | None:
     """(score - chance) / (reference - chance): what of the reference's gain over guessing is there.
 
-    NaN where there is no level of chance, where less is better, and where the reference is not above chance:
-    its gain is then nothing to divide by.
+    Each is one score, or the mean of several, averaged alike: the share is formed of means, so that a task
+    whose reference is hardly above chance neither swamps nor empties it. Shapes as `quotient`. None where the
+    reference is not above chance: its gain is then nothing to divide by.
     """
-    over, under = np.asarray(score, np.float64), np.asarray(reference, np.float64)
-    if chance is None or not higher_is_better:
-        return np.full(np.broadcast_shapes(over.shape, under.shape), np.nan)
-    return _divide(over - chance, np.where(under > chance, under - chance, 0.0))
+    return quotient(score - chance, reference - chance) if reference[0] > chance else None
 
 
 def quotient(over: Floats, under: Floats) -> Floats:
@@ -73,6 +69,11 @@ def centre(drawn: Floats) -> float:
 def is_mean_of(value: float, items: Sequence[float]) -> bool:
     """Whether a score is the mean over its items: then resampling items resamples the score."""
     return bool(items) and math.isclose(fmean(items), value)
+
+
+def mean_by_category(categories: Iterable[Sequence[Figure | None]]) -> Figure | None:
+    """The mean inside each category, then over categories; None when any value is missing."""
+    return mean([mean(values) for values in categories])
 
 
 def mean(values: Sequence[Figure | None]) -> Figure | None:

@@ -7,6 +7,8 @@ import pytest
 
 from evals.normalise import Average, Relative, averages, normalise
 from evals.record import Record
+from evals.studies.tables.summary import summarise
+from evals.studies.tables.values import Question, Role, Score, Subject
 from tests.helpers.records import record
 
 HALF, MOST, FEW = [1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]
@@ -71,6 +73,44 @@ def test_categories_weigh_the_same_whatever_their_number_of_tasks() -> None:
     inside = (1 + 0.5 / 0.75) / 2
     assert found.by_category == pytest.approx({"choice": inside, "other": 0.25 / 0.75})
     assert found.ratio == pytest.approx((inside + 0.25 / 0.75) / 2)
+
+
+def test_the_share_of_gains_is_formed_of_means() -> None:
+    """Of two tasks the mean score less mean chance stands over the same of the experts, as in studies.
+
+    An expert hardly above chance, whose own share would be -3, neither swamps the average nor empties it.
+    """
+    near = [1.0, *[0.0] * 2, *[1.0] * 4, *[0.0] * 9]  # 5 of 16
+    records = [record("e", "a", MOST), record("m", "a", HALF)]
+    records += [
+        record("e", "b", near, category="other"),
+        record("m", "b", [1.0] + [0.0] * 15, category="other"),
+    ]
+    cells = normalise(records, experts={"choice": "e", "other": "e"})
+    assert cell(cells, "m", "b").corrected == pytest.approx((1 / 16 - 0.25) / (5 / 16 - 0.25))
+    wanted = ((0.5 + 1 / 16) / 2 - 0.25) / ((0.75 + 5 / 16) / 2 - 0.25)
+    assert mean(averages(cells), "m").corrected == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("role", ["held-in", "held-out"])
+def test_the_command_and_a_study_have_one_definition(role: Role) -> None:
+    """The same scores give the same averages in `mergescale eval` and in the tables of a study."""
+    draw = np.random.default_rng(4)
+    place = ("1m-weak", "1m", "weak", 1_000_000)
+    merge, base = Subject(*place, "merge", "ties", 2, 0, ("x", "y")), Subject(*place, "base")
+    expert = {name: Subject(*place, "expert", experts=(name,)) for name in "xy"}
+    records, scores = [], []
+    for task, category in (("a", "x"), ("b", "x"), ("c", "y")):
+        question = Question(role, role, category, task, "acc", True, 0.25)
+        models = (("m", merge, 0.5), ("b", base, 0.4), (category, expert[category], 0.8))
+        for label, subject, share in models:
+            items = (draw.random(60) < share).astype(float).tolist()
+            records.append(record(label, task, items, role=role, category=category))
+            scores.append(Score(label, subject, question, float(np.mean(items)), None, 60, tuple(items)))
+    ours = mean(averages(normalise(records, "b", {"x": "x", "y": "y"})), "m", role)
+    row = next(one for one in summarise(scores, 0) if (one.subject.kind, one.role) == ("merge", role))
+    assert row.ratio is not None and row.corrected is not None
+    assert (ours.ratio, ours.corrected) == pytest.approx((row.ratio.value, row.corrected.value), rel=1e-12)
 
 
 def test_a_gap_is_never_averaged_over() -> None:

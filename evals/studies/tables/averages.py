@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from evals.ratios import Floats, mean, quotient
+from evals.ratios import Floats, mean, mean_by_category, share_of_gain
 from evals.studies.tables.cells import Cell, cell
 from evals.studies.tables.noise import Draw, Noisy, over_draws
 from evals.studies.tables.sheet import KINDS, Sheet, name
@@ -221,8 +221,8 @@ def _figures(sheet: Sheet, subject: Subject, role: Role, categories: Sequence[st
     flat = [one for group in cells.values() for one in group]
     questions = {category: asked.get(category, ()) for category in names}
     by_category = {category: mean([one.ratio for one in group]) for category, group in cells.items()}
-    raw = mean([mean([one.raw for one in group]) for group in cells.values()])
-    reference = mean([mean([one.reference for one in group]) for group in cells.values()])
+    raw = mean_by_category([one.raw for one in group] for group in cells.values())
+    reference = mean_by_category([one.reference for one in group] for group in cells.values())
     undefined = list(_lines(flat, "undefined"))
     directions = {question.higher_is_better for group in questions.values() for question in group}
     if len(directions) > 1:
@@ -231,8 +231,8 @@ def _figures(sheet: Sheet, subject: Subject, role: Role, categories: Sequence[st
     corrected = pooled = None
     if raw is not None and reference is not None:
         chance, why = _chance(questions)
-        corrected = None if chance is None else _share(raw - chance, reference - chance)
-        pooled = _share(raw, reference) if directions == {True} else None
+        corrected = None if chance is None else _share(raw, reference, chance)
+        pooled = _share(raw, reference, 0.0) if directions == {True} else None
         if corrected is None:
             undefined.append(f"above chance of {name(subject)}: {why or NO_GAIN[role]}")
     unasked = tuple(f"{category} of {name(subject)}: no task" for category in names if category not in asked)
@@ -260,16 +260,15 @@ def _chance(categories: Mapping[str, Sequence[Question]]) -> tuple[float | None,
         return None, f"less is better on {', '.join(odd)}"
     if odd := [question.task for question in flat if question.chance is None]:
         return None, f"no level of chance is known for {', '.join(odd)}"
-    return mean([mean([question.chance for question in group]) for group in categories.values()]), ""
+    return mean_by_category([question.chance for question in group] for group in categories.values()), ""
 
 
-def _share(over: Floats, under: Floats) -> Floats | None:
-    """over / under, None where that is not above zero; without resamples where it might not be."""
-    if under[0] <= 0:
-        return None
-    drawn = quotient(over, under)
-    if drawn.size > 1 and under.size > 1 and under[0] < TOLD * float(under[1:].std()):
-        drawn[1:] = np.nan
+def _share(score: Floats, reference: Floats, chance: float) -> Floats | None:
+    """The share of the reference's gain, without resamples where that might not be above zero."""
+    drawn = share_of_gain(score, reference, chance)
+    if drawn is not None and drawn.size > 1 and reference.size > 1:
+        told = TOLD * float(reference[1:].std())
+        drawn[1:] = drawn[1:] if reference[0] - chance >= told else np.nan
     return drawn
 
 
