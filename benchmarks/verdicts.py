@@ -1,11 +1,13 @@
 """How often findings are wrong, and how often they find what is there: studies made up and judged.
 
     python -m benchmarks.verdicts [--studies 200] [--items 20 50 200] [--sizes 4] [--truth null paper share]
+    python -m benchmarks.verdicts --truth paper --sizes 4 --exact
 
 Every study is judged by the report's own arithmetic, from the scores of single items to the verdicts. Prints
 a row a finding and condition: how often it is supported, how often its opposite is seen, the same of its two
-scopes by themselves, and how often the 95% intervals of the tables hold the truth. No model is merged. An
-earlier version of the arithmetic is judged by running this file with that version first on the path.
+scopes by themselves, or with --cells how often the 95% intervals of the tables hold the truth. --exact judges
+the true scores, without noise or luck: what no number of items could add to. No model is merged. An earlier
+version of the arithmetic is judged by running this file with that version first on the path.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ CHANCE, EXPERT, BASE = 0.25, 0.75, 0.4
 LUCK = {"base": 1.0, "method": 0.5, "count": 0.5}
 #: Of a merge's score over its expert's at 2 and 8 experts, of its held-out score over the base's, and of the
 #: multitask model's: the paper's table (arXiv 2410.03617), smallest size first; PT 24B, which it lacks, in
-#: between.
+#: between. Sizes that it has not lie on straight lines in log size.
 PAPER: Mapping[str, tuple[tuple[tuple[float, float], float, float], ...]] = {
     "strong": (
         ((0.91, 0.86), 1.04, 1.11),
@@ -64,7 +66,7 @@ class Condition:
     keep 0.60 of the experts' gain, weak ones 0.45.  items: of every task.  luck: standard deviation of what
     the merges of a base score more or less than those of bases like it.  sizes: how many.  runs: of the
     experts, each with luck of its own.  draws: standard deviation of what a category adds to the kept share,
-    the same for all bases.  base: its held-out score.
+    the same for all bases.  base: its held-out score. Without items scores are the true ones.
     """
 
     truth: str
@@ -76,18 +78,26 @@ class Condition:
     base: float = BASE
 
     @property
-    def names(self) -> list[str]:
-        """The sizes, spread over the paper's where there are fewer."""
-        places = np.linspace(0, len(SIZES) - 1, self.sizes).round().astype(int)
-        return [list(SIZES)[place] for place in places]
+    def parameters(self) -> dict[str, int]:
+        """Size -> parameters: the paper's sizes, spread over them where there are fewer or more."""
+        if self.sizes <= len(SIZES):
+            places = np.linspace(0, len(SIZES) - 1, self.sizes).round().astype(int)
+            return {name: SIZES[name] for name in (list(SIZES)[place] for place in places)}
+        numbers = np.geomspace(min(SIZES.values()), max(SIZES.values()), self.sizes).round().astype(int)
+        return {f"{number / 10**9:.3g}B": int(number) for number in numbers}
+
+
+def at_size(figures: Sequence[float], parameters: int) -> float:
+    """The figure of a size, between those of the paper's sizes on a straight line in log size."""
+    return float(np.interp(np.log10(parameters), np.log10(list(SIZES.values())), figures))
 
 
 def subjects(condition: Condition, draw: np.random.Generator) -> Iterator[Subject]:
     """Bases, experts, multitask models, and merges of experts that seeds pick: the same for every base."""
     orders = {seed: draw.permutation(CATEGORIES).tolist() for seed in SEEDS}
-    for size in condition.names:
+    for size, parameters in condition.parameters.items():
         for quality in QUALITIES:
-            place = (f"{size}-{quality}", size, quality, SIZES[size])
+            place = (f"{size}-{quality}", size, quality, parameters)
             yield Subject(*place, "base")
             for run in range(condition.runs):
                 also: dict[str, Any] = {"run": run} if condition.runs > 1 else {}
@@ -148,8 +158,9 @@ class World:
         many = COUNTS.index(subject.count)
         apart = 0.03
         if self.condition.truth == "paper":
-            place = list(SIZES).index(subject.size)
-            kept, apart = PAPER[subject.quality][place][0][many] * EXPERT, APART[place]
+            shares = [row[0][many] for row in PAPER[subject.quality]]
+            kept = at_size(shares, subject.parameters) * EXPERT
+            apart = at_size(APART, subject.parameters)
         else:
             share = {"weak": 0.45, "strong": 0.60} if self.condition.truth == "share" else {}
             kept = CHANCE + (EXPERT - CHANCE) * (share.get(subject.quality, 0.55) + 0.1 * (0.5 - many))
@@ -160,8 +171,11 @@ class World:
     def _held_out(self, subject: Subject) -> float:
         if self.condition.truth != "paper":
             return self.condition.base
-        _, merge, multitask = PAPER[subject.quality][list(SIZES).index(subject.size)]
-        return self.condition.base * (multitask if subject.kind == "multitask" else merge)
+        shares = [
+            multitask if subject.kind == "multitask" else merge
+            for _, merge, multitask in PAPER[subject.quality]
+        ]
+        return self.condition.base * at_size(shares, subject.parameters)
 
 
 def study(condition: Condition, seed: int) -> tuple[list[Score], World]:
@@ -171,6 +185,9 @@ def study(condition: Condition, seed: int) -> tuple[list[Score], World]:
     found = []
     for question in questions():
         mine = [one for one in asked if is_asked(one, question)]
+        if not condition.items:
+            found += [Score("s", one, question, world.level(one, question)) for one in mine]
+            continue
         levels_S = np.array([world.level(one, question) for one in mine])
         shape = (len(mine), condition.items)
         hard_SN = (draw.standard_normal(condition.items) + draw.standard_normal(shape)) / np.sqrt(2)
@@ -237,6 +254,18 @@ def _truth(condition: Condition, world: World, row: Any, scores: Iterable[Score]
     return float(np.mean([world.level(one, question) for question in asked]) / EXPERT)
 
 
+def print_exact(truths: Sequence[str], sizes: Sequence[int]) -> None:
+    """Print p of each finding, over units alone, where scores are the true ones of a study."""
+    for truth in truths:
+        for number in sizes:
+            scores, _ = study(Condition(truth, 0, sizes=number, draws=0.0), 0)
+            sheet = make_sheet(scores, 0)
+            for one in findings(sheet, averages(sheet), QUALITIES):
+                p, adjusted = (one.lines[1].p, one.lines[1].adjusted) if one.lines else (None, None)
+                row = {"truth": truth, "sizes": number, "what": f"{one.number} {one.claim}", "p": p}
+                sys.stdout.write(json.dumps(row | {"holm": adjusted, "verdict": one.verdict}) + "\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a row a condition and finding."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -247,7 +276,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--truth", nargs="+", default=["null", "paper", "share"])
     parser.add_argument("--cells", action="store_true", help="coverage of the tables' intervals instead")
+    parser.add_argument("--exact", action="store_true", help="judge the true scores instead: p, by Holm")
     chosen = parser.parse_args(arguments)
+    if chosen.exact:
+        print_exact(chosen.truth, chosen.sizes)
+        return
     for truth in chosen.truth:
         for sizes in chosen.sizes:
             for luck in chosen.luck:
