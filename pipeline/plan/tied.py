@@ -88,17 +88,19 @@ def _judge(
         return None
     for original in originals:
         if all(same_bytes(one, one.tensors[name], one, one.tensors[original]) for one in storing):
-            return _equal(name, original, storing, companion)
+            # An ignored base gives its config alone: what it stores says nothing of the merged model.
+            lacks = any(index is companion for index in lacking)
+            return _equal(name, original, storing, left_out=lacks or _is_tied(companion))
     if _is_head(name) and all(_is_tied(index) for index in lacking or [companion]):
         return _own(name, originals[0], storing, lacking)
     return None
 
 
-def _equal(name: str, original: str, storing: Sequence[CheckpointIndex], companion: CheckpointIndex) -> Copy:
+def _equal(name: str, original: str, storing: Sequence[CheckpointIndex], *, left_out: bool) -> Copy:
     """A copy with the bytes of its original wherever it is stored."""
     read_bytes = sum(2 * index.tensors[name].spec.size_bytes for index in storing)
     equals = f"{shown(name)} equals {shown(original)} byte for byte in every model that stores both"
-    if name not in companion.tensors or _is_tied(companion):
+    if left_out:
         note = f"{equals}: it is left out, and tied again on loading"
         return Copy(name, original, "left out", note, read_bytes)
     return Copy(name, original, "equal", f"{equals}: it stays so in the merged model", read_bytes)

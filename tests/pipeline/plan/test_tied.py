@@ -98,6 +98,17 @@ def test_the_embedding_stands_in_for_a_head_that_is_tied(tmp_path: Path) -> None
     assert torch.allclose(tensors(tmp_path / "out")[HEAD], expected)
 
 
+@pytest.mark.parametrize("second", ["copy", None])
+def test_a_head_stays_where_an_ignored_base_does_not_tie(tmp_path: Path, second: str | None) -> None:
+    """A base that gives its config alone says by it whether loaders tie, never by what it stores."""
+    merged = [model(tmp_path / "a", TIED, head="copy"), model(tmp_path / "b", TIED, seed=1, head=second)]
+    indexes = [index(path) for path in merged]
+    for config, left_out in ((UNTIED, ()), (SILENT, ()), (TIED, (HEAD,))):
+        base = index(model(tmp_path / "base", config))
+        found = align(indexes, base)
+        assert found.left_out == left_out and bool(entries(found)) == (left_out == ())
+
+
 @pytest.mark.parametrize("config", [UNTIED, SILENT], ids=["untied", "silent"])
 def test_a_head_that_nothing_ties_is_missed(tmp_path: Path, config: dict[str, Any]) -> None:
     """A model without a head whose config does not tie is incomplete: an error, as any missing tensor."""
