@@ -17,8 +17,8 @@ PREDICTION_PARTS = ("mtp", "nextn")
 #: What libraries call the number of layers, of any stack and of those of an encoder-decoder.
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth")
 _COUNTS_OF = {
-    "encoder": ("encoder_layers", "num_encoder_layers"),
-    "decoder": ("num_decoder_layers", "decoder_layers"),
+    "encoder": ("encoder_layers", "num_encoder_layers", "encoder_num_hidden_layers", "encoder_num_layers"),
+    "decoder": ("num_decoder_layers", "decoder_layers", "decoder_num_hidden_layers", "decoder_num_layers"),
 }
 #: Words for a part of a composite model, in its config's section and in its tensors' names.
 _SAME_WORDS = (
@@ -33,7 +33,8 @@ def count_layers(tensor_names: Iterable[str], config: Mapping[str, Any]) -> dict
     """Count the layers of every stack that the names speak of.
 
     The count is config.json's own where it has one for the stack and the names go beyond it: layers stored
-    beyond it are extra prediction layers. Otherwise it is the highest layer number plus one.
+    beyond it are extra prediction layers. Otherwise it is the highest layer number plus one. Where an encoder
+    and a decoder differ in length, a count without a kind is of neither unless the config tells whose it is.
 
     Returns:
         stack (the part of the names before the number) -> number of layers.
@@ -45,7 +46,7 @@ def count_layers(tensor_names: Iterable[str], config: Mapping[str, Any]) -> dict
             stored[stack] = max(stored.get(stack, 0), layer + 1)
     counts = {}
     for stack, count in stored.items():
-        told = _told(config, stack.split("."))
+        told = _told(config, stack.split("."), contested=_is_contested(stack, stored))
         counts[stack] = count if told is None else min(told, count)
     return counts
 
@@ -90,21 +91,49 @@ def _predicts(name: str) -> bool:
     return any(part in PREDICTION_PARTS for part in name.split("."))
 
 
-def _told(config: Mapping[str, Any], parts: Sequence[str]) -> int | None:
+def _is_contested(stack: str, stored: Mapping[str, int]) -> bool:
+    """Whether a stack of the other kind, of another length, lies beside this encoder or decoder."""
+    found = _side(stack)
+    if found is None:
+        return False
+    beside, kind = found
+    return any(
+        (there := _side(other)) is not None and there[0] == beside and there[1] != kind
+        for other, count in stored.items()
+        if count != stored[stack] and not _is_other_modality(other.split("."))
+    )
+
+
+def _side(stack: str) -> tuple[list[str], str] | None:
+    """(the parts before the one that says encoder or decoder, which of them it says); None for neither."""
+    parts = stack.split(".")
+    return next(
+        ((parts[:place], kind) for place, part in enumerate(parts) for kind in _COUNTS_OF if kind in part),
+        None,
+    )
+
+
+def _is_other_modality(parts: Sequence[str]) -> bool:
+    return any(word in part for words in _SAME_WORDS[:2] for word in words for part in parts)
+
+
+def _told(config: Mapping[str, Any], parts: Sequence[str], *, contested: bool) -> int | None:
     """The number of layers that a config gives for the stack whose name has these parts.
 
     The section of the config whose word is in one of the parts is asked first, then the config itself, then
     its section of the language model, unless the parts speak of another modality.
+    contested: as `_own` takes it; the section of one kind of stack tells of that stack alone.
     """
     for position, part in enumerate(parts):
         for key, section in config.items():
             if isinstance(section, Mapping) and any(word in part for word in _words(key)):
-                told = _told(section, parts[position + 1 :])
+                shared = contested and not any(kind in key for kind in _COUNTS_OF)
+                told = _told(section, parts[position + 1 :], contested=shared)
                 if told is not None:
                     return told
-    if any(word in part for words in _SAME_WORDS[:2] for word in words for part in parts):
+    if _is_other_modality(parts):
         return None
-    told = _own(config, parts)
+    told = _own(config, parts, contested=contested)
     if told is not None:
         return told
     sections = [
@@ -112,19 +141,27 @@ def _told(config: Mapping[str, Any], parts: Sequence[str]) -> int | None:
         for key, section in config.items()
         if isinstance(section, Mapping) and any(word in key for word in _BACKBONE)
     ]
-    return next((found for section in sections if (found := _told(section, parts)) is not None), None)
+    tellings = (_told(section, parts, contested=contested) for section in sections)
+    return next((told for told in tellings if told is not None), None)
 
 
-def _own(config: Mapping[str, Any], parts: Sequence[str]) -> int | None:
-    """The number of layers that this very section gives, for an encoder or a decoder if that is asked for."""
+def _own(config: Mapping[str, Any], parts: Sequence[str], *, contested: bool) -> int | None:
+    """The number of layers that this very section gives, for an encoder or a decoder if that is asked for.
+
+    contested: whether a count without a kind may be that of another stack. It is the encoder's where the
+    decoder has a key of its own, as in T5; a decoder's it never is, since libraries mirror the encoder in it.
+    """
     kinds = [kind for part in parts for kind in _COUNTS_OF if kind in part]
     first = _COUNTS_OF[kinds[0]] if kinds else ()
     last = () if kinds else _COUNTS_OF["encoder"] + _COUNTS_OF["decoder"]
-    for key in (*first, *_COUNTS, *last):
-        count = config.get(key)
-        if type(count) is int and count > 0:
-            return count
-    return None
+    encoders = kinds[:1] == ["encoder"] and _first(config, _COUNTS_OF["decoder"]) is not None
+    return _first(config, (*first, *(() if contested and not encoders else _COUNTS), *last))
+
+
+def _first(config: Mapping[str, Any], keys: Iterable[str]) -> int | None:
+    """The first of the counts under these keys that is one."""
+    counts = (config.get(key) for key in keys)
+    return next((count for count in counts if type(count) is int and count > 0), None)
 
 
 def _words(key: str) -> tuple[str, ...]:

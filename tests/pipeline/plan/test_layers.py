@@ -74,6 +74,38 @@ def stacks(**counts: int) -> list[str]:
             {"encoder": {"num_hidden_layers": 2}, "decoder": {"num_hidden_layers": 4}},
             {"encoder.bert.encoder.layer": 2, "decoder.bert.encoder.layer": 4},
         ),
+        (
+            {"model__encoder__layers": 5, "model__decoder__layers": 4},
+            {"encoder_num_hidden_layers": 4, "decoder_num_hidden_layers": 3, "num_hidden_layers": 2},
+            {"model.encoder.layers": 4, "model.decoder.layers": 3},
+        ),
+        # A count without a kind beside stacks of two lengths is of neither: no layer lies beyond it.
+        (
+            {"encoder__layers": 4, "decoder__layers": 12},
+            {"num_hidden_layers": 4},
+            {"encoder.layers": 4, "decoder.layers": 12},
+        ),
+        (
+            {"encoder__layers": 12, "decoder__layers": 4},
+            {"text_config": {"num_hidden_layers": 4}},
+            {"encoder.layers": 12, "decoder.layers": 4},
+        ),
+        (
+            {"encoder__layers": 4, "decoder__layers": 12},
+            {"num_hidden_layers": 4, "encoder_layers": 4},
+            {"encoder.layers": 4, "decoder.layers": 12},
+        ),
+        # Stacks of one length share it, and a tower of another modality contests nothing.
+        (
+            {"encoder__block": 3, "decoder__block": 3},
+            {"num_layers": 2},
+            {"encoder.block": 2, "decoder.block": 2},
+        ),
+        (
+            {"vision_encoder__layers": 5, "decoder__layers": 3},
+            {"num_hidden_layers": 2},
+            {"vision_encoder.layers": 5, "decoder.layers": 2},
+        ),
         # An encoder alone has no count of its kind.
         ({"bert__encoder__layer": 3}, {"num_hidden_layers": 2}, {"bert.encoder.layer": 2}),
         ({"transformer__h": 3}, {"n_layer": 2}, {"transformer.h": 2}),
