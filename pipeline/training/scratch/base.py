@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -21,10 +22,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.checkpoint.files import digest_file
+from pipeline.checkpoint.own import opened_own
 from pipeline.machine import choose_device
 from pipeline.training.examples import encode, plan_batches, read_examples
 from pipeline.training.identity import finished
 from pipeline.training.scratch.corpus import Windows
+from pipeline.training.scratch.kept import finished_stage, seal_stage
 from pipeline.training.scratch.once import make_once
 from pipeline.training.scratch.settings import InstructSettings, ScratchSettings, scratch_from_dict
 from pipeline.training.scratch.stages import (
@@ -111,7 +114,7 @@ def _alone(out: Path) -> Iterator[Path]:
     """The folder of the unfinished work of `out`, held by one process at a time."""
     work = steps_file(out).parent
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.with_name(f".{out.name}.lock").open("w") as lock:
+    with opened_own(out.with_name(f".{out.name}.lock"), os.O_RDWR | os.O_CREAT) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for unfinished in out.parent.glob(f".{out.name}.*.part"):  # of a run that was killed
             shutil.rmtree(unfinished)
@@ -234,9 +237,9 @@ def _run_stage(
 
     done = work / f"{name}.log.json"
     weights = work / f"{name}.safetensors"
-    if done.exists():
+    log = finished_stage(done, weights)
+    if log is not None:
         model.load_state_dict(load_file(weights), strict=False)  # tied weights are stored once
-        log: list[dict[str, Any]] = json.loads(done.read_text())
         return log
     steps = train_stage(model, batches, recipe, lambda step: _tell(work, before + step))
     model.to("cpu")
@@ -245,7 +248,8 @@ def _run_stage(
         del state["lm_head.weight"]
     save_file(state, weights)
     log = [{"stage": name, **step} for step in steps]
-    done.with_suffix(".tmp").write_text(json.dumps(log))
+    seal = seal_stage(log, weights)
+    done.with_suffix(".tmp").write_text(json.dumps({"log": log, "seal": seal}))
     done.with_suffix(".tmp").rename(done)
     shutil.rmtree(recipe.folder, ignore_errors=True)
     return log

@@ -98,3 +98,29 @@ def test_a_run_that_diverges_is_named(
         make_base(sources, tmp_path / "base", tiny())
     assert error.value.where == "step 1 of 24"
     assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize("name", ["text.safetensors", "text.log.json"])
+@pytest.mark.parametrize("cut", [False, True], ids=["flipped", "cut"])
+def test_a_damaged_stage_is_trained_again(
+    base: Path, sources: BaseSources, tmp_path: Path, name: str, cut: bool
+) -> None:
+    """A flipped bit in what a killed run kept of its first stage, or a cut, changes no byte of the base."""
+    out = tmp_path / "base"
+    assert killed_at("pipeline.training.scratch.base:_tell", 26, lambda: make_base(sources, out, tiny()))
+    kept = next(out.parent.glob(f".base.work/**/{name}"))
+    data = bytearray(kept.read_bytes())
+    data[len(data) // 2] ^= 1
+    kept.write_bytes(data[: len(data) // 2] if cut else data)
+    make_base(sources, out, tiny())
+    assert content(out) == content(base)
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(sources: BaseSources, tmp_path: Path) -> None:
+    """What somebody put where the lock belongs is refused, and the file that it leads to keeps its bytes."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / ".base.lock").symlink_to(victim)
+    with pytest.raises(RunError, match="replaced by something else"):
+        make_base(sources, tmp_path / "base", tiny())
+    assert victim.read_text() == "precious"
