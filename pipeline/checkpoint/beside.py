@@ -33,6 +33,13 @@ _REFUSED = (
     *("readme*", "model_card*", "modelcard*", "mergescale_*", "mergekit_config.y*ml"),
     *("*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg", "*.webp", "*.pdf", "*.mp4"),
 )
+#: Ends of names that loaders look for: JSON, tokenizers, vocabularies, templates, weights, code.
+_LOADED = (
+    *(".json", ".model", ".txt", ".jinja", ".tiktoken", ".safetensors", ".py"),
+    *(".spm", ".codes", ".bpe", ".vocab", ".rawtext", ".tokenizer"),
+)
+#: Beginnings of such names, whatever their end: tokenizer.model.v3, vocab.korean.
+_LOADED_FROM = ("tokenizer", "vocab", "merges")
 _CODE = ".py"
 _NUMBERED = re.compile(r"\d+_[^/]+")
 
@@ -56,6 +63,12 @@ def is_module_weights(name: str, folders: Collection[str]) -> bool:
 def is_needed(name: str) -> bool:
     """Whether a file is known to belong to a tokenizer or the like, so that none may be too large."""
     return matches(name, COPIED)
+
+
+def is_loaded(name: str) -> bool:
+    """Whether loaders look for a file of this path, so that a model may be another without it."""
+    own = name.rpartition("/")[2].lower()
+    return own.endswith(_LOADED) or own.startswith(_LOADED_FROM) or is_needed(name)
 
 
 def folders_of(modules: Any) -> tuple[str, ...]:

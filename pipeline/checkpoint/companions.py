@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoint.beside import MODULES_NAME, folders_of, goes_along, is_module_weights, is_needed
+from pipeline.checkpoint.beside import (
+    MODULES_NAME,
+    folders_of,
+    goes_along,
+    is_loaded,
+    is_module_weights,
+    is_needed,
+)
 from pipeline.checkpoint.choose import CONFIG_NAME
 from pipeline.checkpoint.copying import copy_checked, look_at
 from pipeline.checkpoint.files import atomic_write, read_json_object
@@ -48,7 +55,8 @@ def plan_companions(model: CheckpointIndex, *, out_dtype: str | None) -> tuple[C
     later but by a change.
 
     out_dtype: torch's name of the type the output's weights are stored in, which config.json is to state;
-    None leaves the config as it is. Raises CheckpointError for a file that should go along and cannot.
+    None leaves the config as it is. Raises CheckpointError for a file that loaders look for and that cannot
+    go along; what else cannot is left out, see `companion_notes`.
     """
     directory = Path(model.directory)
     names, _ = _listed(directory)
@@ -59,7 +67,7 @@ def plan_companions(model: CheckpointIndex, *, out_dtype: str | None) -> tuple[C
     if any(_has_own_code(table) for table in (model.config, *_tables(directory, names))) or _module_code(
         directory
     ):
-        for name in sorted(each for each in _files(directory) if each.endswith(".py")):
+        for name in sorted(each for each in _files(directory) if each.endswith(".py") and each[0] != "."):
             size_bytes, digest = look_at(directory, name)
             companions.append(Companion(name, str(directory / name), b"", size_bytes, digest))
     if model.config:
@@ -72,9 +80,8 @@ def plan_companions(model: CheckpointIndex, *, out_dtype: str | None) -> tuple[C
 def companion_notes(model: CheckpointIndex) -> tuple[str, ...]:
     """What to say of files beside the weights that do not go along, or go along unmerged."""
     directory = Path(model.directory)
-    names, too_large = _listed(directory)
+    names, notes = _listed(directory)
     folders = _folders(directory)
-    notes = [f"{shown(name)} is not copied: it has more than {SMALL_BYTES:,} bytes" for name in too_large]
     notes += [
         f'{shown(name)} is not merged: the merged model gets that of "{shown(model.ref)}"'
         for name in names
@@ -171,7 +178,10 @@ def _scalar(value: Any) -> str:
 
 
 def _listed(directory: Path) -> tuple[list[str], list[str]]:
-    """Relative paths of what goes along, and of what does not since it is too large."""
+    """Relative paths of what goes along, and what to say of files that would and cannot.
+
+    Only a file that loaders do not look for is left out: one that they do is an error of `plan_companions`.
+    """
     if is_synthetic(str(directory)):
         return [], []
     folders = _folders(directory)
@@ -180,10 +190,24 @@ def _listed(directory: Path) -> tuple[list[str], list[str]]:
         if (directory / folder).is_dir():
             found += [f"{folder}/{name}" for name in _files(directory / folder)]
     names = [name for name in found if goes_along(name, folders) or is_module_weights(name, folders)]
-    too_large = [
-        name for name in names if not is_needed(name) and _size_bytes(directory / name) > SMALL_BYTES
-    ]
-    return sorted(set(names) - set(too_large)), sorted(too_large)
+    left_out: dict[str, str] = {}
+    for name in sorted(names):
+        if not is_needed(name) and _size_bytes(directory / name) > SMALL_BYTES:
+            left_out[name] = f"{shown(name)} is not copied: it has more than {SMALL_BYTES:,} bytes"
+        elif not is_loaded(name):
+            reason = _why_not(directory, name)
+            if reason:
+                left_out[name] = f"left out: {shown(name)}, which cannot be copied: {reason}"
+    return sorted(set(names) - set(left_out)), list(left_out.values())
+
+
+def _why_not(directory: Path, name: str) -> str:
+    """Why a file cannot be copied; empty where it can."""
+    try:
+        look_at(directory, name)
+    except CheckpointError as error:
+        return shown(error.found + (f", not {error.expected}" if error.expected else ""))
+    return ""
 
 
 def _files(directory: Path) -> list[str]:

@@ -6,11 +6,9 @@ import os
 import stat
 from pathlib import Path
 
+from pipeline.checkpoint.beside import is_loaded
 from pipeline.errors import CheckpointError
 from pipeline.untrusted import kind_of
-
-#: What loaders look for; a broken link of such a name is a loss that they would not tell of.
-_LOADED = (".json", ".model", ".txt", ".jinja", ".tiktoken", ".safetensors", ".py")
 
 
 def check_plain_files(directory: Path) -> None:
@@ -27,7 +25,7 @@ def check_plain_files(directory: Path) -> None:
         try:
             mode = os.stat(path).st_mode
         except OSError as error:
-            if name.endswith(_LOADED):
+            if is_loaded(name):  # a loss that loaders would not tell of
                 raise _refused(path, error.strerror or str(error)) from error
             continue
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from pipeline.checkpoint.beside import fetched_for_planning, folders_of, goes_al
 from pipeline.checkpoint.companions import companion_notes, plan_companions, write_companions
 from pipeline.checkpoint.locate import read_index
 from pipeline.checkpoint.remote import small_files
+from pipeline.errors import CheckpointError, shown
 from pipeline.untrusted import SMALL_BYTES
 from pipeline.values import ModelRef
 from tests.helpers.models import write_model
@@ -114,6 +117,47 @@ def test_a_large_file_of_unknown_use_is_left_out_with_a_note(model: Path, tmp_pa
     assert "corpus.zip" not in copied(model, tmp_path / "out")
     (note,) = companion_notes(read_index(ModelRef(str(model))))
     assert note == "corpus.zip is not copied: it has more than 268,435,456 bytes"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("name", "put", "reason"),
+    [
+        ("data", lambda path: path.symlink_to("gone"), "a link to a file that is gone"),
+        ("a.sock", os.mkfifo, "a pipe, a device or the like, not a regular file"),
+        ("notes.md", lambda path: path.symlink_to("/dev/zero"), "a link to /dev/zero, not a file in the"),
+        ("a\u3000b", Path.touch, "'a\\u3000b', not a name of printable text"),
+    ],
+    ids=["gone", "pipe", "away", "name"],
+)
+def test_what_no_loader_reads_stops_no_merge(
+    name: str, put: Callable[[Path], None], reason: str, model: Path, tmp_path: Path
+) -> None:
+    """A stray thing of a name that no loader looks for is left out, and a note says so and why."""
+    put(model / name)
+    assert copied(model, tmp_path / "out") == sorted([*ALONG, "config.json"])
+    (note,) = companion_notes(read_index(ModelRef(str(model))))
+    assert note.startswith(f"left out: {shown(name)}, which cannot be copied: {reason}")
+
+
+@pytest.mark.parametrize(
+    "name", ["source.spm", "bpe.codes", "x.jinja", "a\u3000b.json", "2_Dense/config.json"]
+)
+def test_what_loaders_read_is_never_left_out(name: str, model: Path) -> None:
+    """A thing that cannot be copied and whose name loaders look for is an error, wherever it lies."""
+    (model / name).unlink(missing_ok=True)
+    (model / name).symlink_to("gone")
+    with pytest.raises(CheckpointError) as caught:
+        plan_companions(read_index(ModelRef(str(model))), out_dtype=None)
+    assert caught.value.where == str(model / name)
+
+
+def test_hidden_code_is_no_code(model: Path, tmp_path: Path) -> None:
+    """An editor's hidden link beside custom code is not taken for code."""
+    (model / "modules.json").write_text(json.dumps([{"path": "", "type": "modeling_own.Own"}]))
+    (model / ".#modeling_own.py").symlink_to("user@host.1")
+    out = copied(model, tmp_path / "out")
+    assert "modeling_own.py" in out and ".#modeling_own.py" not in out
 
 
 def test_weights_of_further_modules_are_kept_and_said(model: Path, tmp_path: Path) -> None:
