@@ -5,6 +5,7 @@ while they are what they were when they were looked at.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from pipeline.untrusted import SMALL_BYTES, is_relative_name
 _PIECE_BYTES = 1 << 20
 _POINTER, _MOST_POINTER_BYTES = b"version https://git-lfs.github.com/spec/", 1024
 _SNAPSHOTS, _BLOBS, _REPOSITORY = "snapshots", "blobs", "models--"
+_BLOB_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def look_at(directory: Path, name: str) -> tuple[int, str]:
@@ -149,16 +151,28 @@ def _stays_inside(directory: Path, name: str) -> None:
     if model in real.parents:
         return
     in_cache = real.parent.name == _BLOBS and real.parent.parent.name.startswith(_REPOSITORY)
-    own_blob = model.parent.name == _SNAPSHOTS and real.parent == model.parent.parent / _BLOBS
-    if in_cache or own_blob:
+    if in_cache or any(_is_own_blob(real, place) for place in {model, Path(os.path.abspath(directory))}):
         return
     raise _cannot(
         name,
         directory / name,
         expected="a file in the model's directory",
         found=f"a link to {real}",
-        hint="put a copy in its place: what a link leads to outside a model is not published",
+        hint="copy the file into the model's directory in place of the link: nothing from outside a model is "
+        "published",
     )
+
+
+def _is_own_blob(real: Path, model: Path) -> bool:
+    """Whether a file lies among the blobs of the Hub's cache that `model` is a snapshot of.
+
+    They may lie on another disk. There only names of blobs count, which are digests: a model that was brought
+    with its whole repository could have made a link to any directory and called it blobs.
+    """
+    blobs = model.parent.parent / _BLOBS
+    if model.parent.name != _SNAPSHOTS or real.parent != Path(os.path.realpath(blobs)):
+        return False
+    return not blobs.is_symlink() or bool(_BLOB_NAME.fullmatch(real.name))
 
 
 def _cannot(name: str, path: Path, *, expected: str = "", found: str, hint: str = "") -> CheckpointError:

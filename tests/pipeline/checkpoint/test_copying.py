@@ -92,7 +92,7 @@ def test_links_out_of_the_model_are_not_published(name: str, model: Path, tmp_pa
     (model / name).symlink_to(tmp_path / "secret")
     error = refuse(model)
     assert error.found == f"a link to {tmp_path / 'secret'}"
-    assert error.hint.startswith("put a copy in its place")
+    assert error.hint.startswith("copy the file into the model's directory")
 
 
 def test_links_within_the_model_and_into_the_cache_are_followed(model: Path, tmp_path: Path) -> None:
@@ -114,6 +114,32 @@ def test_links_within_the_model_and_into_the_cache_are_followed(model: Path, tmp
         write_companions(plan_companions(read_index(ModelRef(str(place))), out_dtype=None), out)
         assert (out / "merges.txt").read_text() == "blob"
         assert (out / "vocab.txt").read_bytes() == (snapshot / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.parametrize("moved", ["blobs", "snapshots", "both"])
+def test_a_cache_may_lie_on_several_disks(moved: str, model: Path, tmp_path: Path) -> None:
+    """Blobs of a snapshot's own repository are followed where that, or a part of it, is a link elsewhere; but
+    a link called blobs opens no directory of other files.
+    """
+    repository, disk = tmp_path / "repository", tmp_path / "disk"
+    for name in ("blobs", "snapshots"):
+        if moved in (name, "both"):
+            repository.mkdir(exist_ok=True)
+            (disk / f"other {name}").mkdir(parents=True)
+            (repository / name).symlink_to(disk / f"other {name}")
+        else:
+            (repository / name).mkdir(parents=True)
+    snapshot = repository / "snapshots" / "abc"
+    model.rename(snapshot)
+    digest = "0a" * 20
+    (repository / "blobs" / digest).write_text("blob")
+    (snapshot / "merges.txt").symlink_to(repository / "blobs" / digest)
+    look_at(snapshot, "merges.txt")
+    if moved != "snapshots":
+        (repository / "blobs" / "id_rsa").write_text("secret")
+        (snapshot / "vocab.txt").symlink_to(repository / "blobs" / "id_rsa")
+        with pytest.raises(CheckpointError, match="cannot be copied"):
+            look_at(snapshot, "vocab.txt")
 
 
 def test_a_name_that_no_manifest_can_hold_is_an_error(model: Path) -> None:
