@@ -14,11 +14,11 @@ from pathlib import Path
 
 from pipeline.checkpoint.commit import check_replaceable, missing_files
 from pipeline.checkpoint.files import free_bytes
-from pipeline.checkpoint.manifest import MANIFEST_NAME, InputFile, Manifest, read_manifest, record_name
+from pipeline.checkpoint.manifest import MANIFEST_NAME, Manifest, read_manifest, record_name
 from pipeline.checkpoint.synthetic import is_synthetic
 from pipeline.errors import LIST_ITEM, OutputError, shown
 from pipeline.plan.plan import MergePlan
-from pipeline.plan_record import PLAN_NAME, input_records, read_plan_record
+from pipeline.plan_record import PLAN_NAME, PlannedFile, input_records, is_same_file, read_plan_record
 from pipeline.work_directory import (
     MARKER_NAME,
     Marker,
@@ -203,7 +203,8 @@ def _same_merge(plan: MergePlan, out: Path) -> Manifest:
             found=f"plan {manifest.fingerprint[:12]}",
             hint=_START_OVER,
         )
-    _same_inputs(plan, [record for model in manifest.inputs for record in model["files"]], out)
+    noted = [record for model in manifest.inputs for record in model["files"]]
+    _same_inputs(plan, [{**record, "inode": 0, "ctime_ns": 0} for record in noted], out)
     wrong = missing_files(out, manifest) if record_name(out) == MANIFEST_NAME else []
     if wrong:
         raise OutputError(
@@ -246,16 +247,11 @@ def _same_plan(plan: MergePlan, root: Path, marker: Marker | None) -> None:
         )
 
 
-def _same_inputs(plan: MergePlan, held: Sequence[InputFile], where: Path) -> None:
+def _same_inputs(plan: MergePlan, held: Sequence[PlannedFile], where: Path) -> None:
     """Files that changed since they were first read, or other files of the same name, make another model."""
     now = input_records(plan)
     for new, old in zip(now, [*held, *[None] * len(now)], strict=False):
-        unfetched = new["mtime_ns"] == 0  # a Hub file not downloaded yet: its commit is in the fingerprint
-        same = old is not None and all(
-            old[key] == new[key]  # type: ignore[literal-required]  # the keys are InputFile's
-            for key in ("path", "size_bytes", *(() if unfetched else ("mtime_ns",)))
-        )
-        if not same:
+        if old is None or not is_same_file(old, new):
             raise OutputError(
                 "an input is not the one this merge was begun with, or has changed since",
                 where=new["path"],

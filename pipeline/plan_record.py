@@ -21,27 +21,36 @@ _LIMIT_BYTES = 1 << 30
 _T = TypeVar("_T")
 
 
+class PlannedFile(InputFile):
+    """An input file, and which file it was: see `FileEntry`; 0 where that was not noted."""
+
+    inode: int
+    ctime_ns: int
+
+
 @dataclass(frozen=True)
 class PlanRecord:
     """What a plan file says: the plan, the files that are read and made, its units and their bytes."""
 
     fingerprint: str
     method: str
-    input_files: tuple[InputFile, ...]
+    input_files: tuple[PlannedFile, ...]
     files: tuple[str, ...]
     unit_ids: tuple[str, ...]
     units: int
     write_bytes: int
 
 
-def input_records(plan: MergePlan) -> list[InputFile]:
-    """Path, size, header digest and time of change of every input file, in the plan's order."""
+def input_records(plan: MergePlan) -> list[PlannedFile]:
+    """Path, size, header digest, times of change and inode of every input file, in the plan's order."""
     return [
         {
             "path": file.path,
             "size_bytes": file.size_bytes,
             "header_digest": file.header_digest,
             "mtime_ns": file.mtime_ns,
+            "inode": file.inode,
+            "ctime_ns": file.ctime_ns,
         }
         for index in plan.indexes
         for file in index.files
@@ -50,6 +59,19 @@ def input_records(plan: MergePlan) -> list[InputFile]:
 
 class InputChanged(RunError):
     """An input is not what it was when the merge was planned, so what was merged may be a mix."""
+
+
+def is_same_file(old: PlannedFile, new: PlannedFile) -> bool:
+    """Whether a file is the one that was noted earlier: its path, size, time of change, and which file
+    it is, judged as `check_inputs_unchanged` does, so that a file put in its place counts as another.
+    """
+    if (old["path"], old["size_bytes"]) != (new["path"], new["size_bytes"]):
+        return False
+    if new["mtime_ns"] == 0:  # a Hub file not downloaded yet: its commit is in the fingerprint
+        return True
+    known = bool(old["inode"] and new["inode"])
+    renewed = known and old["inode"] != new["inode"] and old["ctime_ns"] != new["ctime_ns"]
+    return old["mtime_ns"] == new["mtime_ns"] and not renewed
 
 
 def check_inputs_unchanged(plan: MergePlan) -> None:
@@ -142,13 +164,15 @@ def _parse(content: Any) -> PlanRecord:
     )
 
 
-def _input_file(file: Any) -> InputFile:
+def _input_file(file: Any) -> PlannedFile:
     table = _of_type(file, dict, "input_files")
     return {
         "path": _of_type(table["path"], str, "path"),
         "size_bytes": _of_type(table["size_bytes"], int, "size_bytes"),
         "header_digest": _of_type(table["header_digest"], str, "header_digest"),
         "mtime_ns": _of_type(table["mtime_ns"], int, "mtime_ns"),
+        "inode": _of_type(table.get("inode", 0), int, "inode"),
+        "ctime_ns": _of_type(table.get("ctime_ns", 0), int, "ctime_ns"),
     }
 
 

@@ -218,10 +218,43 @@ def test_an_input_changed_while_it_is_read_is_never_published(
         run(config, out)
     assert caught.value.where == str(file) and caught.value.found and not out.exists()
     monkeypatch.setattr(_Run, "seal", original)
-    if change is replace_unseen:  # nothing tells the next run of it: it may count on nothing of this one
-        run(config, out)
+    if (
+        change is replace_unseen
+    ):  # the same command says so again; starting over counts on nothing of this run
+        with pytest.raises(OutputError, match="has changed since"):
+            run(config, out)
+        run(config, out, fresh=True)
         run(config, out.with_name("calm"))
         assert weight_bytes(out) == weight_bytes(out.with_name("calm"))
+
+
+@pytest.mark.parametrize("kind", ["replaced", "permissions", "renumbered", "older"])
+def test_a_run_goes_on_with_the_very_files_it_began_with(kind: str, config: Path, out: Path) -> None:
+    """A killed run is not continued on a file that was put in an input's place, of the same size and time; it
+    is where an input only looks new, or where the plan file of an older version does not tell.
+    """
+    expert = Path(json.loads(config.read_text())["models"][1]["model"])
+    file = next(expert.glob("*.safetensors"))
+    assert killed_at("pipeline.run:_Run.seal", 1, lambda: run(config, out))
+    noted = work_directory(out) / "plan.json"
+    content = json.loads(noted.read_text())
+    if kind == "replaced":
+        replace_unseen(file)
+        with pytest.raises(OutputError, match="has changed since") as caught:
+            run(config, out)
+        assert caught.value.where == str(file) and "--fresh" in caught.value.hint
+        run(config, out, fresh=True)
+    elif kind == "permissions":
+        file.chmod(0o400)
+    for record in content["input_files"]:
+        if kind == "renumbered":
+            record["inode"] += 1
+        elif kind == "older":
+            del record["inode"], record["ctime_ns"]
+    if kind in ("renumbered", "older"):
+        noted.write_text(json.dumps(content))
+    run(config, out)
+    verify(out)
 
 
 @pytest.mark.parametrize("kind", ["permissions", "numbers"])
