@@ -93,7 +93,7 @@ def load_weights(
             transformers does not know or that is of another kind.
     """
     how |= {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
-    with _explained(where):
+    with _explained(where), _no_bars():
         if weights is None:
             model, info = kind.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, **how)
         else:
@@ -171,6 +171,20 @@ def _explained(where: str) -> Iterator[None]:
         yield
     except known as error:
         raise _unloadable(where, in_words(error)) from error
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep transformers' bars, which have no off switch by call, off the user's screen."""
+    from transformers.utils import logging
+
+    were_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if were_on:
+            logging.enable_progress_bar()
 
 
 def _shape(sizes: Sequence[int]) -> str:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 from pipeline.errors import CheckpointError
 from pipeline.training.config import load_train_config
 from pipeline.training.expert import train_expert
-from pipeline.training.loading import check_trainable
+from pipeline.training.loading import check_trainable, load_weights
 from pipeline.training.run import plan_training
 from pipeline.training.settings import TrainSettings
 from tests.helpers.architectures import KINDS, write_architecture
@@ -68,3 +70,24 @@ def test_an_incomplete_base_is_refused_before_any_expert(tmp_path: Path, change:
 def test_a_tied_base_needs_no_head_of_its_own(tmp_path: Path) -> None:
     """A tied output head is not stored, and not missing."""
     check_trainable(write_model(tmp_path, tied=True, tokenizer=True), "base")
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_loading_shows_no_bar_of_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], *, bars: bool
+) -> None:
+    """Whether weights are checked or loaded, nothing reaches the screen; the caller's setting stays."""
+    base = write_model(tmp_path, tokenizer=True)
+    before = logging.is_progress_bar_enabled()
+    _set_bars(bars)
+    try:
+        check_trainable(base, "base")
+        load_weights(AutoModelForCausalLM, base, "base", "auto")
+        assert logging.is_progress_bar_enabled() is bars
+    finally:
+        _set_bars(before)
+    assert capfd.readouterr() == ("", "")
+
+
+def _set_bars(on: bool) -> None:
+    (logging.enable_progress_bar if on else logging.disable_progress_bar)()
