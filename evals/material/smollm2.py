@@ -104,10 +104,11 @@ def convert_gguf(folder: Path, file: str, out: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaForCausalLM
 
     torch.set_num_threads(1)
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file, trust_remote_code=False)
     read = AutoModelForCausalLM.from_pretrained(
         folder,
         gguf_file=file,
+        trust_remote_code=False,
         quantization_config=GgufConfig(dequantize=True),
         dtype=torch.bfloat16,
     )

@@ -12,7 +12,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, shown
+from pipeline.untrusted import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,8 @@ def load_tokenizer(folder: Path, where: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise CheckpointError(
+        own_code = _own_code(error, folder / "tokenizer_config.json", where)
+        raise own_code or CheckpointError(
             "the model has no tokenizer that can be read",
             where=where,
             expected="tokenizer.json or another tokenizer file beside the weights",
@@ -65,7 +67,7 @@ def load_config(folder: Path, where: str) -> Any:
     """Load the model's config, defaults filled in. CheckpointError: transformers does not know it."""
     from transformers import AutoConfig
 
-    with _explained(where):
+    with _explained(folder, where):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
@@ -93,7 +95,7 @@ def load_weights(
             transformers does not know or that is of another kind.
     """
     how |= {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
-    with _explained(where), _no_bars():
+    with _explained(folder, where), _no_bars():
         if weights is None:
             model, info = kind.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, **how)
         else:
@@ -162,7 +164,7 @@ def _architecture(kind: Any, config: Any) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _explained(where: str) -> Iterator[None]:
+def _explained(folder: Path, where: str) -> Iterator[None]:
     """Raise what transformers finds wrong with a model as a CheckpointError."""
     from safetensors import SafetensorError
 
@@ -170,7 +172,33 @@ def _explained(where: str) -> Iterator[None]:
     try:
         yield
     except known as error:
-        raise _unloadable(where, in_words(error)) from error
+        refusal = _own_code(error, folder / "config.json", where) or _unloadable(where, in_words(error))
+        raise refusal from error
+
+
+def _own_code(error: Exception, file: Path, where: str) -> CheckpointError | None:
+    """Say that a model needs classes of its own, where transformers refused it for that reason.
+
+    transformers' own words ask a question that nobody can answer and point to a page that does not exist.
+    """
+    if "trust_remote_code" not in str(error):
+        return None
+    try:
+        table = read_json(file)
+    except (CheckpointError, FileNotFoundError):
+        return None
+    named = table.get("auto_map") if isinstance(table, Mapping) else None
+    if not named:
+        return None
+    entries = list(named.values()) if isinstance(named, Mapping) else [named]
+    classes = [name for each in entries for name in (each if isinstance(each, list) else [each]) if name]
+    return CheckpointError(
+        "the model needs code of its own, which is not run",
+        where=where,
+        expected="an architecture and a tokenizer that transformers has built in",
+        found=f"auto_map in {file.name} names {shown(', '.join(map(str, classes)))}",
+        hint="give a model of a built-in architecture, or convert this one to such a one elsewhere",
+    )
 
 
 @contextmanager

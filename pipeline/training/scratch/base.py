@@ -133,7 +133,7 @@ def _build(
     torch.set_num_threads(threads)
     disable_progress_bar()
     started = time.monotonic()
-    tokenizer = AutoTokenizer.from_pretrained(sources.tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(sources.tokenizer, trust_remote_code=False)
     model = _fresh_model(settings, tokenizer)
     log: list[dict[str, Any]] = []
     for name, batches, recipe in _stages(sources, settings, tokenizer, work, device):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -12,7 +14,7 @@ from transformers.utils import logging
 from pipeline.errors import CheckpointError
 from pipeline.training.config import load_train_config
 from pipeline.training.expert import train_expert
-from pipeline.training.loading import check_trainable, load_weights
+from pipeline.training.loading import check_trainable, load_config, load_tokenizer, load_weights
 from pipeline.training.run import plan_training
 from pipeline.training.settings import TrainSettings
 from tests.helpers.architectures import KINDS, write_architecture
@@ -91,3 +93,50 @@ def test_loading_shows_no_bar_of_its_own(
 
 def _set_bars(on: bool) -> None:
     (logging.enable_progress_bar if on else logging.disable_progress_bar)()
+
+
+@pytest.mark.parametrize(
+    ("file", "load", "table", "named"),
+    [
+        (
+            "config.json",
+            load_config,
+            {"model_type": "own", "auto_map": {"AutoConfig": "conf.Own"}},
+            "conf.Own",
+        ),
+        (
+            "tokenizer_config.json",
+            load_tokenizer,
+            {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["tok.Own", None]}},
+            "tok.Own",
+        ),
+        (
+            "tokenizer_config.json",
+            load_tokenizer,
+            {"tokenizer_class": "Own", "auto_map": ["tok.Own", None]},
+            "tok.Own",
+        ),
+    ],
+)
+def test_code_of_a_model_is_not_run_and_no_question_asked(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], file: str, load: Any, table: dict[str, Any], named: str
+) -> None:
+    """A model that brings its classes along is refused in one sentence that names them; they do not run."""
+    base = write_model(tmp_path, tokenizer=True)
+    for module in ("conf", "tok"):
+        (base / f"{module}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    path = base / file
+    path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | table))
+    with pytest.raises(CheckpointError, match="code of its own, which is not run") as caught:
+        load(base, "my model")
+    assert caught.value.where == "my model" and caught.value.found == f"auto_map in {file} names {named}"
+    assert caught.value.hint and not (tmp_path / "ran").exists()
+    assert capfd.readouterr().out == ""
+
+
+def test_a_built_in_model_that_also_brings_code_is_loaded_without_it(tmp_path: Path) -> None:
+    """Where transformers knows the architecture, `auto_map` changes nothing."""
+    base = write_model(tmp_path, tokenizer=True)
+    table = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(table | {"auto_map": {"AutoConfig": "conf.Own"}}))
+    assert load_config(base, "my model").model_type == table["model_type"]
