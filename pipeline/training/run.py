@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.contract import Executor, Outcome, Resources, Unit
+from pipeline.checkpoint.companions import plan_companions
 from pipeline.checkpoint.index import read_directory
 from pipeline.machine import choose_device
 from pipeline.output import check_apart
@@ -48,6 +49,7 @@ def plan_training(config: TrainConfig, device: str | None = None) -> TrainPlan:
     """
     device = device or choose_device("auto")
     base = read_directory(ModelRef(str(config.base)), config.base.resolve())
+    plan_companions(base, out_dtype=None)  # each expert gets them: one that cannot be read is refused now
     for expert in config.experts:
         check_apart(config.place(expert), [config.base])
     check_trainable(config.base, str(config.base))

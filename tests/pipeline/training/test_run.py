@@ -64,6 +64,15 @@ def test_nothing_is_written_when_any_input_is_wrong(tmp_path: Path, broken: str)
     assert not (home / "experts" / "even").exists()
 
 
+def test_a_base_whose_files_cannot_go_along_is_refused_before_training(tmp_path: Path) -> None:
+    """A broken link beside the weights, which every expert would need at its end, is told at the start."""
+    home = write_home(tmp_path)
+    (home / "base/vocab.txt").symlink_to(home / "nowhere.txt")
+    with pytest.raises(CheckpointError) as caught:
+        plan_training(load_train_config(write_config(home)))
+    assert "vocab.txt" in str(caught.value.where) and not (home / "experts").exists()
+
+
 def test_the_curves_of_all_experts_are_drawn_together(tmp_path: Path) -> None:
     """One picture beside the experts names each of them; each has its own."""
     config = load_train_config(write_config(write_home(tmp_path)))
