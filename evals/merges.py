@@ -20,7 +20,6 @@ from pipeline.config.merge import MergeConfig
 from pipeline.config.text import read_documents
 from pipeline.errors import ConfigError
 from pipeline.plan.build import plan_merge
-from pipeline.publishing import companions_of
 from pipeline.run import with_local_weights
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -59,7 +58,7 @@ def plan_model(config: MergeConfig, label: str, place: str, digests: Digests) ->
     """
     plan = with_local_weights(plan_merge(config))
     inputs = [[digests.of_file(Path(file.path)) for file in index.files] for index in plan.indexes]
-    companions = companions_of(plan)
+    companions = plan.companions
     beside = [(one.name, _companion_digest(one, digests)) for one in companions]
     digest = digest_json(["merge", plan.fingerprint, inputs, beside])
     return Model(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.checkpoint.files import atomic_write
-from pipeline.checkpoint.index import FileEntry
 from pipeline.checkpoint.manifest import InputFile
 from pipeline.checkpoint.synthetic import is_synthetic
 from pipeline.errors import OutputError, RunError
@@ -62,16 +61,10 @@ class InputChanged(RunError):
 
 
 def is_same_file(old: PlannedFile, new: PlannedFile) -> bool:
-    """Whether a file is the one that was noted earlier: its path, size, time of change, and which file
-    it is, judged as `check_inputs_unchanged` does, so that a file put in its place counts as another.
-    """
-    if (old["path"], old["size_bytes"]) != (new["path"], new["size_bytes"]):
-        return False
+    """Whether a file is the one that was noted earlier: its path and size, and as `_difference` judges."""
     if new["mtime_ns"] == 0:  # a Hub file not downloaded yet: its commit is in the fingerprint
-        return True
-    known = bool(old["inode"] and new["inode"])
-    renewed = known and old["inode"] != new["inode"] and old["ctime_ns"] != new["ctime_ns"]
-    return old["mtime_ns"] == new["mtime_ns"] and not renewed
+        return (old["path"], old["size_bytes"]) == (new["path"], new["size_bytes"])
+    return old["path"] == new["path"] and not _difference(old, new)
 
 
 def check_inputs_unchanged(plan: MergePlan) -> None:
@@ -80,41 +73,54 @@ def check_inputs_unchanged(plan: MergePlan) -> None:
     Raises InputChanged naming a file that was rewritten or replaced: half of what was merged may be of the
     one, half of the other. Raises RunError where a file cannot be looked at: what was merged may be right.
     """
-    for index in plan.indexes:
-        for file in index.files:
-            changed = "" if is_synthetic(file.path) or not file.inode else _change(file)
-            if changed:
-                raise InputChanged(
-                    "an input was changed while the merge ran, so the result is not published",
-                    where=file.path,
-                    expected="the file that the merge was planned with",
-                    found=changed,
-                    hint="leave the inputs alone while a merge runs; --fresh merges what is there now",
-                )
+    for noted in input_records(plan):
+        path = noted["path"]
+        changed = "" if is_synthetic(path) or not noted["inode"] else _change(noted)
+        if changed:
+            raise InputChanged(
+                "an input was changed while the merge ran, so the result is not published",
+                where=path,
+                expected="the file that the merge was planned with",
+                found=changed,
+                hint="leave the inputs alone while a merge runs; --fresh merges what is there now",
+            )
 
 
-def _change(file: FileEntry) -> str:
-    """How a file differs from what its header was read of; empty where it does not.
-
-    Some mounts give a file another inode whenever they look at it anew: a file that was put in its place
-    has another time of its last change of any kind, too, which nobody can set.
-    """
+def _change(noted: PlannedFile) -> str:
+    """How the file differs now from what its header was read of; empty where it does not."""
     try:
-        now = os.stat(file.path)
+        now = os.stat(noted["path"])
     except FileNotFoundError:
         return "no such file"
     except OSError as error:
         raise RunError(
             "an input cannot be looked at again, so the result is not published",
-            where=file.path,
+            where=noted["path"],
             found=error.strerror or str(error),
             hint="mend the storage and run the same command again: finished work is kept",
         ) from error
-    if now.st_size != file.size_bytes:
-        return f"{now.st_size:,} bytes instead of {file.size_bytes:,}"
-    if now.st_mtime_ns != file.mtime_ns:
+    times: PlannedFile = {
+        **noted,
+        "size_bytes": now.st_size,
+        "mtime_ns": now.st_mtime_ns,
+        "inode": now.st_ino,
+        "ctime_ns": now.st_ctime_ns,
+    }
+    return _difference(noted, times)
+
+
+def _difference(old: PlannedFile, new: PlannedFile) -> str:
+    """How a file differs from what was noted of it earlier, by size, times and which file it is.
+
+    Some mounts give a file another inode whenever they look at it anew: a file that was put in its place
+    has another time of its last change of any kind, too, which nobody can set.
+    """
+    if new["size_bytes"] != old["size_bytes"]:
+        return f"{new['size_bytes']:,} bytes instead of {old['size_bytes']:,}"
+    if new["mtime_ns"] != old["mtime_ns"]:
         return "another time of change"
-    if now.st_ino != file.inode and now.st_ctime_ns != file.ctime_ns:
+    known = old["inode"] and new["inode"]
+    if known and new["inode"] != old["inode"] and new["ctime_ns"] != old["ctime_ns"]:
         return "another file of the same size and time"
     return ""
 

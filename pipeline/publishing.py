@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.contract import Executor
-from pipeline.checkpoint.companions import Companion, model_card, write_companions
+from pipeline.checkpoint.companions import model_card, write_companions
 from pipeline.checkpoint.files import atomic_write
 from pipeline.checkpoint.layout import INDEX_NAME, index_json
 from pipeline.checkpoint.manifest import (
@@ -42,7 +42,7 @@ def write_beside(plan: MergePlan, directory: Path) -> None:
         return
     if len(plan.shards) > 1:
         atomic_write(directory / INDEX_NAME, index_json(plan.shards))
-    write_companions(companions_of(plan), directory)
+    write_companions(plan.companions, directory)
     atomic_write(directory / CARD_NAME, _card(plan).encode())
 
 
@@ -102,7 +102,7 @@ def planned_names(plan: MergePlan) -> tuple[str, ...]:
     if plan.discard:
         return (DISCARDED_NAME,)
     index = (INDEX_NAME,) if len(plan.shards) > 1 else ()
-    companions = (companion.name for companion in companions_of(plan))
+    companions = (companion.name for companion in plan.companions)
     weights = (shard.name for shard in plan.shards)
     return tuple(sorted({*weights, *index, *companions, CARD_NAME, MANIFEST_NAME}))
 
@@ -118,11 +118,6 @@ def _card(plan: MergePlan) -> str:
         version=version("mergescale"),
         hub_models=[index.ref.path for index in plan.indexes if index.commit and not index.ref.is_in_bucket],
     )
-
-
-def companions_of(plan: MergePlan) -> tuple[Companion, ...]:
-    """Config, tokenizer and the like as the merged model has them."""
-    return plan.companions
 
 
 def _facts(plan: MergePlan, staging: Staging, executor: Executor, elapsed_s: float) -> dict[str, Any]:

@@ -15,7 +15,12 @@ from pipeline.output import absolute
 from pipeline.status import describe, merge_status
 from pipeline.work_directory import work_directory
 from tests.helpers.crash import killed_at
-from tests.helpers.merging import merge, small_tiles, weight_bytes, write_config
+from tests.helpers.merging import (
+    merge_into_files,
+    small_tiles,
+    weight_bytes,
+    write_config,
+)
 from tests.helpers.models import write_family
 
 _LONG = "v" * 251 + ".txt"
@@ -39,11 +44,6 @@ def config(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_config(tmp_path / "merge.json", "ties", base, experts)
 
 
-def run(config: Path, out: Path) -> None:
-    """The merge."""
-    merge(config, out, shard_size_bytes=4000)
-
-
 def test_companions_may_go_once_the_work_has_begun(
     base: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,7 +56,7 @@ def test_companions_may_go_once_the_work_has_begun(
         original(run)
 
     monkeypatch.setattr(running, "_measure_and_merge", measure_and_merge)
-    run(config, tmp_path / "out")
+    merge_into_files(config, tmp_path / "out")
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == planned
     assert (tmp_path / "out" / "additional_chat_templates" / "tool.jinja").read_text() == "{{ tools }}"
     verify(tmp_path / "out")
@@ -75,7 +75,7 @@ def test_a_companion_that_changed_since_planning_stops_the_merge_before_its_work
     monkeypatch.setattr(running, "check_outputs", check_outputs)
     monkeypatch.setattr(running, "_measure_and_merge", lambda run: pytest.fail("work was begun"))
     with pytest.raises(CheckpointError, match="changed since the merge was planned"):
-        run(config, tmp_path / "out")
+        merge_into_files(config, tmp_path / "out")
     assert not (tmp_path / "out").exists() and not work_directory(tmp_path / "out").exists()
 
 
@@ -83,14 +83,14 @@ def test_a_merge_killed_while_it_writes_companions_resumes(config: Path, tmp_pat
     """Killed before any of the renames that put a file in its place, whatever the length of its name, the
     same command finishes with the same bytes and leaves nothing else.
     """
-    run(config, tmp_path / "whole")
+    merge_into_files(config, tmp_path / "whole")
     wanted = {
         path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file()
     }
     call = 1
-    while killed_at("os:replace", call, lambda out=tmp_path / f"out{call}": run(config, out)):  # type: ignore[misc]
+    while killed_at("os:replace", call, lambda out=tmp_path / f"out{call}": merge_into_files(config, out)):  # type: ignore[misc]
         out = tmp_path / f"out{call}"
-        run(config, out)
+        merge_into_files(config, out)
         assert {path.relative_to(out) for path in out.rglob("*") if path.is_file()} == wanted
         assert weight_bytes(out) == weight_bytes(tmp_path / "whole")
         verify(out)
@@ -107,10 +107,10 @@ def test_places_that_are_not_utf8_hold_whole_merges(
     """
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd-\xff"))
     odd.mkdir()
-    run(config, tmp_path / "whole")
+    merge_into_files(config, tmp_path / "whole")
     monkeypatch.chdir(odd)
     for place in (Path("out"), odd / "second", Path(os.fsdecode(b"third-\xfe"))):
-        run(config, place)
+        merge_into_files(config, place)
         verify(place)
         assert weight_bytes(place) == weight_bytes(tmp_path / "whole")
         described = merge_status(place)

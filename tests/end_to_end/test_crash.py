@@ -20,8 +20,12 @@ from pipeline.errors import OutputError, RunError, VerifyError
 from pipeline.status import describe, merge_status
 from pipeline.work_directory import work_directory
 from tests.helpers.crash import killed_at
-from tests.helpers.merging import merge, plan, small_tiles, weight_bytes, write_config
-from tests.helpers.models import write_family
+from tests.helpers.merging import (
+    merge_into_files,
+    plan,
+    ties_in_small_units,
+    weight_bytes,
+)
 
 #: (function, its n-th call): a stop of the merge before which the driver is killed.
 STOPS = [
@@ -43,14 +47,7 @@ STOPS = [
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A TIES merge over the whole model, cut into many small units, output in several files."""
-    small_tiles(monkeypatch, unit_bytes=2000)
-    base, experts = write_family(tmp_path / "models", experts=2, dtype="bfloat16", tokenizer=True)
-    return write_config(tmp_path / "merge.json", "ties-model", base, experts)
-
-
-def run(config: Path, out: Path) -> None:
-    """The merge whose driver is to be killed."""
-    merge(config, out, shard_size_bytes=4000)
+    return ties_in_small_units(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("point", "call"), STOPS)
@@ -58,17 +55,17 @@ def test_a_killed_driver_is_resumed(point: str, call: int, config: Path, tmp_pat
     """Killed before any stop, the output is absent or complete; resumed, it has the bytes of an undisturbed
     run.
     """
-    run(config, tmp_path / "calm")
+    merge_into_files(config, tmp_path / "calm")
     out = tmp_path / "out"
-    assert killed_at(point, call, lambda: run(config, out)), "the stop was never reached"
+    assert killed_at(point, call, lambda: merge_into_files(config, out)), "the stop was never reached"
     if out.exists():
         verify(out)
     state = merge_status(out)
     assert state["state"] in ("interrupted", "complete") and describe(state)
-    run(config, out)
+    merge_into_files(config, out)
     assert weight_bytes(out) == weight_bytes(tmp_path / "calm")
     verify(out)
-    run(config, out)
+    merge_into_files(config, out)
     assert not work_directory(out).exists()
 
 
@@ -104,12 +101,12 @@ def test_receipts_do_not_vouch_for_bytes_that_a_power_loss_took(
     """Whatever a loss of power leaves of the staged files though their receipts are on the disk, resuming
     gives the bytes of an undisturbed run.
     """
-    run(config, tmp_path / "calm")
+    merge_into_files(config, tmp_path / "calm")
     out = tmp_path / "out"
-    assert killed_at(point, call, lambda: run(config, out))
+    assert killed_at(point, call, lambda: merge_into_files(config, out))
     for file in work_directory(out).glob("model-*/*.safetensors"):
         damage(file)
-    run(config, out)
+    merge_into_files(config, out)
     assert weight_bytes(out) == weight_bytes(tmp_path / "calm")
     verify(out)
 
@@ -128,11 +125,11 @@ def test_a_header_damaged_while_the_merge_runs_is_never_published(
     out, original = tmp_path / "out", _Run.seal
     monkeypatch.setattr(_Run, "seal", damaged)
     with pytest.raises(RunError):
-        run(config, out)
+        merge_into_files(config, out)
     assert not out.exists()
     monkeypatch.setattr(_Run, "seal", original)
-    run(config, out)
-    run(config, tmp_path / "calm")
+    merge_into_files(config, out)
+    merge_into_files(config, tmp_path / "calm")
     assert weight_bytes(out) == weight_bytes(tmp_path / "calm")
 
 
@@ -141,7 +138,7 @@ def test_verify_finds_a_damaged_header_of_a_published_model(
     damage: Callable[[Path], object], config: Path, tmp_path: Path
 ) -> None:
     """The digests of the manifest cover the headers."""
-    run(config, tmp_path / "out")
+    merge_into_files(config, tmp_path / "out")
     damage(max((tmp_path / "out").glob("*.safetensors")))
     with pytest.raises(VerifyError, match="not what its manifest says"):
         verify(tmp_path / "out")
@@ -151,59 +148,59 @@ def test_finished_units_are_not_done_again(config: Path, tmp_path: Path) -> None
     """A resumed run does only what has no receipt, unless the bytes on disk no longer agree with it."""
     out = tmp_path / "out"
     total = len(plan(config, shard_size_bytes=4000).units)
-    assert killed_at("pipeline.underway:furnish", 1, lambda: run(config, out))
+    assert killed_at("pipeline.underway:furnish", 1, lambda: merge_into_files(config, out))
     ledger = work_directory(out) / "receipts.jsonl"
     merged = [unit for unit, receipt in read_ledger(ledger).items() if "digests" in receipt]
     assert len(merged) == total
-    assert not killed_at("pipeline.work.writing:write_from", 1, lambda: run(config, out)), (
+    assert not killed_at("pipeline.work.writing:write_from", 1, lambda: merge_into_files(config, out)), (
         "nothing is written again"
     )
     shutil.rmtree(out)
-    assert killed_at("pipeline.underway:furnish", 1, lambda: run(config, out))
+    assert killed_at("pipeline.underway:furnish", 1, lambda: merge_into_files(config, out))
     file = max((work_directory(out)).glob("model-*/*.safetensors"))
     data = bytearray(file.read_bytes())
     data[-1] ^= 0x40
     file.write_bytes(data)
-    run(config, out)
-    run(config, tmp_path / "calm")
+    merge_into_files(config, out)
+    merge_into_files(config, tmp_path / "calm")
     assert weight_bytes(out) == weight_bytes(tmp_path / "calm")
 
 
 def test_an_interrupted_run_of_another_plan_is_refused(config: Path, tmp_path: Path) -> None:
     """Another plan in the work directory is an error that names both; `fresh` starts over."""
     out = tmp_path / "out"
-    assert killed_at("pipeline.underway:furnish", 1, lambda: run(config, out))
+    assert killed_at("pipeline.underway:furnish", 1, lambda: merge_into_files(config, out))
     text = config.read_text().replace('"density": 0.3', '"density": 0.4')
     config.write_text(text)
     with pytest.raises(OutputError, match="another plan") as caught:
-        run(config, out)
+        merge_into_files(config, out)
     assert "--fresh" in caught.value.hint
-    merge(config, out, shard_size_bytes=4000, fresh=True)
+    merge_into_files(config, out, fresh=True)
     verify(out)
 
 
 def test_inputs_that_changed_meanwhile_are_refused(config: Path, tmp_path: Path) -> None:
     """An input rewritten since the interruption is not mixed with what was merged before."""
     out = tmp_path / "out"
-    assert killed_at("cluster.ledger:Ledger.append", 9, lambda: run(config, out))
+    assert killed_at("cluster.ledger:Ledger.append", 9, lambda: merge_into_files(config, out))
     model = Path(json.loads(config.read_text())["models"][0]["model"])
     file = next(model.glob("*.safetensors"))
     stamp = file.stat().st_mtime_ns + 10**9
     os.utime(file, ns=(stamp, stamp))
     with pytest.raises(OutputError, match="has changed") as caught:
-        run(config, out)
+        merge_into_files(config, out)
     assert caught.value.where == str(file)
 
 
 def test_two_drivers_do_not_share_an_output(config: Path, tmp_path: Path) -> None:
     """While one driver holds the work directory a second one is told who it is, even with `fresh`."""
     out = tmp_path / "out"
-    assert killed_at("pipeline.underway:furnish", 1, lambda: run(config, out))
+    assert killed_at("pipeline.underway:furnish", 1, lambda: merge_into_files(config, out))
     with Ledger.open(work_directory(out) / "receipts.jsonl", plan(config, shard_size_bytes=4000).fingerprint):
         for fresh in (False, True):
             with pytest.raises(ClusterError, match=str(os.getpid())):
-                merge(config, out, shard_size_bytes=4000, fresh=fresh)
-    run(config, out)
+                merge_into_files(config, out, fresh=fresh)
+    merge_into_files(config, out)
 
 
 def test_a_full_disk_ends_clearly_and_can_be_resumed(
@@ -222,9 +219,9 @@ def test_a_full_disk_ends_clearly_and_can_be_resumed(
 
     monkeypatch.setattr(writing, "write_from", failing)
     with pytest.raises(RunError, match="disk is full") as caught:
-        run(config, tmp_path / "out")
+        merge_into_files(config, tmp_path / "out")
     assert "same command" in caught.value.hint and not (tmp_path / "out").exists()
-    run(config, tmp_path / "out")
+    merge_into_files(config, tmp_path / "out")
     verify(tmp_path / "out")
 
 
@@ -234,5 +231,5 @@ def test_a_disk_too_small_is_noticed_before_work(
     """Free space below the model's size is an error before anything is made."""
     monkeypatch.setattr("pipeline.output.free_bytes", lambda path: 10)
     with pytest.raises(OutputError, match="does not fit"):
-        run(config, tmp_path / "out")
+        merge_into_files(config, tmp_path / "out")
     assert not (tmp_path / "out").exists() and not work_directory(tmp_path / "out").exists()

@@ -8,39 +8,33 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline import plan_record
 from pipeline.checkpoint.commit import verify
-from pipeline.checkpoint.index import FileEntry
 from pipeline.errors import OutputError, RunError
 from pipeline.staging import Staging
 from pipeline.work_directory import work_directory
 from tests.helpers.crash import killed_at
-from tests.helpers.merging import merge, small_tiles, weight_bytes, write_config
-from tests.helpers.models import write_family
+from tests.helpers.merging import (
+    merge_into_files,
+    ties_in_small_units,
+    weight_bytes,
+)
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A TIES merge over the whole model, in many small units and several files."""
-    small_tiles(monkeypatch, unit_bytes=2000)
-    base, experts = write_family(tmp_path / "models", experts=2, dtype="bfloat16", tokenizer=True)
-    return write_config(tmp_path / "merge.json", "ties-model", base, experts)
+    return ties_in_small_units(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """Where the merges go."""
     return tmp_path / "place" / "out"
-
-
-def run(config: Path, out: Path, *, fresh: bool = False) -> None:
-    """The merge."""
-    merge(config, out, shard_size_bytes=4000, fresh=fresh)
 
 
 @pytest.mark.parametrize("point", ["pipeline.underway:furnish", "pipeline.underway:publish"])
@@ -59,11 +53,11 @@ def test_a_work_directory_moved_away_publishes_nothing(
 
     monkeypatch.setattr(Staging, "prove", prove)
     with pytest.raises(RunError, match="not published"):
-        run(config, out)
+        merge_into_files(config, out)
     assert moved and not out.exists()
     shutil.rmtree(work_directory(out), ignore_errors=True)
     moved[0].rename(work_directory(out))
-    run(config, out)
+    merge_into_files(config, out)
     verify(out)
 
 
@@ -94,7 +88,7 @@ def test_only_what_was_planned_is_published(
 
     monkeypatch.setattr(underway, "furnish", furnish)
     with pytest.raises(RunError, match="not published") as caught:
-        run(config, out)
+        merge_into_files(config, out)
     assert told in caught.value.found and not out.exists()
 
 
@@ -102,7 +96,7 @@ def test_what_an_earlier_run_furnished_and_this_one_does_not_is_taken_out(config
     """A file that the marker lists and that this run's model does not have is not published on resume, nor
     what a killed write left; only names of ours are removed.
     """
-    assert killed_at("pipeline.underway:publish", 1, lambda: run(config, out))
+    assert killed_at("pipeline.underway:publish", 1, lambda: merge_into_files(config, out))
     root = work_directory(out)
     (model,) = root.glob("model-*")
     marker = json.loads((root / "owner.json").read_text())
@@ -111,7 +105,7 @@ def test_what_an_earlier_run_furnished_and_this_one_does_not_is_taken_out(config
     (model / "templates").mkdir()
     for name in ("vocab.json", "templates/old.jinja", ".config.json.12.0123abcd.tmp"):
         (model / name).write_text("{}")
-    run(config, out)
+    merge_into_files(config, out)
     assert {"vocab.json", "templates"}.isdisjoint(path.name for path in out.iterdir())
     assert not list(out.glob(".*"))
     verify(out)
@@ -122,14 +116,14 @@ def test_a_kill_while_a_companion_is_copied_is_resumed(config: Path, out: Path) 
     finishes, and nothing half copied is published.
     """
     stops = 0
-    while killed_at("pipeline.checkpoint.copying:_pieces", stops + 1, lambda: run(config, out)):
+    while killed_at("pipeline.checkpoint.copying:_pieces", stops + 1, lambda: merge_into_files(config, out)):
         stops += 1
         left = [*work_directory(out).glob("model-*/.*.tmp")]
         if left:
             break
     else:
         raise AssertionError("no copy was killed half way")
-    run(config, out)
+    merge_into_files(config, out)
     assert not list(out.glob(".*"))
     verify(out)
 
@@ -138,21 +132,23 @@ def test_an_old_model_comes_back_when_its_replacement_is_given_up(config: Path, 
     """Killed between the two renames of a replacement, the old model is whole in the work directory; the same
     command finishes, and starting over puts it back first.
     """
-    run(config, out)
+    merge_into_files(config, out)
     old = weight_bytes(out)
     other = config.with_name("other.json")
     other.write_text(config.read_text().replace('"density": 0.3', '"density": 0.4'))
-    assert killed_at("os:rename", 2, lambda: run(other, out, fresh=True))
+    assert killed_at("os:rename", 2, lambda: merge_into_files(other, out, fresh=True))
     replaced = work_directory(out) / "replaced"
     assert not out.exists() and weight_bytes(replaced) == old
-    assert killed_at("pipeline.staging:Staging._prepare", 1, lambda: run(config, out, fresh=True))
+    assert killed_at(
+        "pipeline.staging:Staging._prepare", 1, lambda: merge_into_files(config, out, fresh=True)
+    )
     assert weight_bytes(out) == old
-    run(other, out, fresh=True)
+    merge_into_files(other, out, fresh=True)
     new = weight_bytes(out)
     assert new != old and not work_directory(out).exists()
-    run(config, out, fresh=True)
-    assert killed_at("os:rename", 2, lambda: run(other, out, fresh=True))
-    run(other, out)
+    merge_into_files(config, out, fresh=True)
+    assert killed_at("os:rename", 2, lambda: merge_into_files(other, out, fresh=True))
+    merge_into_files(other, out)
     assert weight_bytes(out) == new and not work_directory(out).exists()
 
 
@@ -162,24 +158,24 @@ def test_done_is_what_is_there(name: str, damage: Callable[[Path], object], conf
     """A merge whose output lost a file, or a part of one, is not called done; the error says what is wrong
     and how to merge again.
     """
-    run(config, out)
+    merge_into_files(config, out)
     path = next(path for path in out.iterdir() if path.name.startswith(name))
     damage(path)
     with pytest.raises(OutputError, match="not complete") as caught:
-        run(config, out)
+        merge_into_files(config, out)
     assert path.name in caught.value.found and "--fresh" in caught.value.hint
     if path.exists() and path.suffix != ".safetensors":
         path.unlink()
-    run(config, out, fresh=True)
+    merge_into_files(config, out, fresh=True)
     verify(out)
 
 
 def test_an_edited_card_is_done_still(config: Path, out: Path) -> None:
     """A model card that was edited does not make a merge incomplete, and stays as it is."""
-    run(config, out)
+    merge_into_files(config, out)
     with (out / "README.md").open("a") as card:
         card.write("Use it well.\n")
-    run(config, out)
+    merge_into_files(config, out)
     assert (out / "README.md").read_text().endswith("Use it well.\n")
 
 
@@ -215,16 +211,16 @@ def test_an_input_changed_while_it_is_read_is_never_published(
 
     monkeypatch.setattr(_Run, "seal", seal)
     with pytest.raises(RunError, match="changed while the merge ran") as caught:
-        run(config, out)
+        merge_into_files(config, out)
     assert caught.value.where == str(file) and caught.value.found and not out.exists()
     monkeypatch.setattr(_Run, "seal", original)
     if (
         change is replace_unseen
     ):  # the same command says so again; starting over counts on nothing of this run
         with pytest.raises(OutputError, match="has changed since"):
-            run(config, out)
-        run(config, out, fresh=True)
-        run(config, out.with_name("calm"))
+            merge_into_files(config, out)
+        merge_into_files(config, out, fresh=True)
+        merge_into_files(config, out.with_name("calm"))
         assert weight_bytes(out) == weight_bytes(out.with_name("calm"))
 
 
@@ -235,15 +231,15 @@ def test_a_run_goes_on_with_the_very_files_it_began_with(kind: str, config: Path
     """
     expert = Path(json.loads(config.read_text())["models"][1]["model"])
     file = next(expert.glob("*.safetensors"))
-    assert killed_at("pipeline.run:_Run.seal", 1, lambda: run(config, out))
+    assert killed_at("pipeline.run:_Run.seal", 1, lambda: merge_into_files(config, out))
     noted = work_directory(out) / "plan.json"
     content = json.loads(noted.read_text())
     if kind == "replaced":
         replace_unseen(file)
         with pytest.raises(OutputError, match="has changed since") as caught:
-            run(config, out)
+            merge_into_files(config, out)
         assert caught.value.where == str(file) and "--fresh" in caught.value.hint
-        run(config, out, fresh=True)
+        merge_into_files(config, out, fresh=True)
     elif kind == "permissions":
         file.chmod(0o400)
     for record in content["input_files"]:
@@ -253,7 +249,7 @@ def test_a_run_goes_on_with_the_very_files_it_began_with(kind: str, config: Path
             del record["inode"], record["ctime_ns"]
     if kind in ("renumbered", "older"):
         noted.write_text(json.dumps(content))
-    run(config, out)
+    merge_into_files(config, out)
     verify(out)
 
 
@@ -264,12 +260,12 @@ def test_inputs_that_only_look_new_are_published(
     """Other permissions make no other input, nor does a mount that numbers its files anew."""
     original = plan_record._change
 
-    def change(file: FileEntry) -> str:
+    def change(noted: plan_record.PlannedFile) -> str:
         if kind == "permissions":
-            Path(file.path).chmod(0o400)
-            return original(file)
-        return original(replace(file, inode=file.inode + 1))
+            Path(noted["path"]).chmod(0o400)
+            return original(noted)
+        return original({**noted, "inode": noted["inode"] + 1})
 
     monkeypatch.setattr(plan_record, "_change", change)
-    run(config, out)
+    merge_into_files(config, out)
     verify(out)

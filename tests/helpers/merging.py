@@ -17,6 +17,7 @@ from pipeline import load_config, plan_merge, run_merge
 from pipeline.checkpoint.manifest import Manifest
 from pipeline.plan import cost, cut
 from pipeline.plan.plan import Limits, MergePlan
+from tests.helpers.models import write_family
 
 #: Per-model and global parameters that make each method do all it can on tiny tensors.
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -52,6 +53,18 @@ def small_tiles(
     monkeypatch.setitem(cost.LOAD_ELEMENTS, "cpu", load)
     monkeypatch.setattr(cost, "TABLE_BYTES", 0)
     monkeypatch.setattr(cut, "MIN_UNIT_BYTES", unit_bytes)
+
+
+def ties_in_small_units(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The config of a TIES merge over the whole model, cut into many small units, with its models."""
+    small_tiles(monkeypatch, unit_bytes=2000)
+    base, experts = write_family(directory / "models", experts=2, dtype="bfloat16", tokenizer=True)
+    return write_config(directory / "merge.json", "ties-model", base, experts)
+
+
+def merge_into_files(config: Path, out: Path, *, fresh: bool = False) -> None:
+    """Merge into several small weight files, as large models are."""
+    merge(config, out, shard_size_bytes=4000, fresh=fresh)
 
 
 def plan(

@@ -13,8 +13,11 @@ from pipeline.checkpoint.commit import verify
 from pipeline.errors import MergescaleError, OutputError
 from pipeline.work_directory import work_directory
 from tests.helpers.crash import killed_at
-from tests.helpers.merging import merge, small_tiles, weight_bytes, write_config
-from tests.helpers.models import write_family
+from tests.helpers.merging import (
+    merge_into_files,
+    ties_in_small_units,
+    weight_bytes,
+)
 
 DEAR = "years of work"
 
@@ -22,9 +25,7 @@ DEAR = "years of work"
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A TIES merge over the whole model, in many small units and several files."""
-    small_tiles(monkeypatch, unit_bytes=2000)
-    base, experts = write_family(tmp_path / "models", experts=2, dtype="bfloat16", tokenizer=True)
-    return write_config(tmp_path / "merge.json", "ties-model", base, experts)
+    return ties_in_small_units(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -33,14 +34,9 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "place" / "out"
 
 
-def run(config: Path, out: Path, *, fresh: bool = False) -> None:
-    """The merge."""
-    merge(config, out, shard_size_bytes=4000, fresh=fresh)
-
-
 def interrupted(config: Path, out: Path, point: str = "pipeline.run:_Run.seal") -> Path:
     """A work directory with all work done; returns the model in it."""
-    assert killed_at(point, 1, lambda: run(config, out))
+    assert killed_at(point, 1, lambda: merge_into_files(config, out))
     (model,) = work_directory(out).glob("model-*")
     return model
 
@@ -68,7 +64,7 @@ def test_a_directory_that_looks_like_ours_is_not_ours(
     path.parent.mkdir(parents=True)
     path.write_text(DEAR)
     with pytest.raises(MergescaleError) as caught:
-        run(config, out, fresh=fresh)
+        merge_into_files(config, out, fresh=fresh)
     assert name.split("/")[0] in str(caught.value) and caught.value.hint
     assert path.read_text() == DEAR and not out.exists()
 
@@ -86,11 +82,11 @@ def test_foreign_files_in_a_work_directory_of_ours_stay(
     path = work_directory(out) / name.replace("model", model.name, 1)
     path.write_text(DEAR)
     with pytest.raises(OutputError, match="did not make") as caught:
-        run(config, out, fresh=fresh)
+        merge_into_files(config, out, fresh=fresh)
     assert path.name in caught.value.found
     assert path.read_text() == DEAR and not out.exists()
     path.unlink()
-    run(config, out, fresh=fresh)
+    merge_into_files(config, out, fresh=fresh)
     verify(out)
 
 
@@ -101,7 +97,7 @@ def test_what_lies_beside_the_output_is_not_touched(
 ) -> None:
     """A hidden neighbour of a name that a replacement might use is nobody's business."""
     if fresh:
-        run(config, out)
+        merge_into_files(config, out)
     neighbour = out.with_name(f".{out.name}.replaced")
     neighbour.parent.mkdir(exist_ok=True)
     elsewhere = tmp_path / "elsewhere"
@@ -113,7 +109,7 @@ def test_what_lies_beside_the_output_is_not_touched(
     else:
         neighbour.mkdir()
         (neighbour / "thesis.txt").write_text(DEAR)
-    run(config, out, fresh=fresh)
+    merge_into_files(config, out, fresh=fresh)
     verify(out)
     assert {path.name for path in out.parent.iterdir()} == {out.name, neighbour.name}
     assert neighbour.is_symlink() is (kind == "link") and elsewhere.exists()
@@ -123,11 +119,11 @@ def test_what_lies_beside_the_output_is_not_touched(
 
 def test_fresh_never_deletes_what_was_put_into_the_output(config: Path, out: Path) -> None:
     """Notes in a merged model stop a replacement before any work, and stay."""
-    run(config, out)
+    merge_into_files(config, out)
     before = weight_bytes(out)
     (out / "thesis.txt").write_text(DEAR)
     with pytest.raises(OutputError) as caught:
-        run(config, out, fresh=True)
+        merge_into_files(config, out, fresh=True)
     assert "thesis.txt" in caught.value.found
     assert (out / "thesis.txt").read_text() == DEAR and weight_bytes(out) == before
     assert not work_directory(out).exists()
@@ -162,7 +158,7 @@ def test_nothing_is_followed_in_a_work_directory(
     links(victim)[kind](path)
     for fresh in (False, True):
         with pytest.raises((MergescaleError, ClusterError)):
-            run(config, out, fresh=fresh)
+            merge_into_files(config, out, fresh=fresh)
     assert victim.read_text() == DEAR and not out.exists()
 
 
@@ -180,7 +176,7 @@ def test_directories_are_not_followed(level: str, config: Path, out: Path, tmp_p
     before = {path: path.stat().st_mtime_ns for path in moved.rglob("*")}
     for fresh in (False, True):
         with pytest.raises(OutputError, match="did not make"):
-            run(config, out, fresh=fresh)
+            merge_into_files(config, out, fresh=fresh)
     assert {path: path.stat().st_mtime_ns for path in moved.rglob("*")} == before and not out.exists()
 
 
@@ -191,14 +187,14 @@ def test_a_work_directory_of_another_user_is_refused(
     interrupted(config, out)
     monkeypatch.setattr("pipeline.work_directory._our_uid", lambda root, found: found + 1)
     with pytest.raises(OutputError, match="did not make") as caught:
-        run(config, out)
+        merge_into_files(config, out)
     assert "another user" in caught.value.found
 
 
 def test_an_empty_work_directory_is_taken(config: Path, out: Path) -> None:
     """An empty directory, which a merge killed at its very beginning leaves, stops nobody."""
     work_directory(out).mkdir(parents=True)
-    run(config, out)
+    merge_into_files(config, out)
     verify(out)
     assert not work_directory(out).exists()
 
@@ -214,12 +210,12 @@ def test_a_work_directory_of_an_older_version(config: Path, out: Path) -> None:
         if path.suffix != ".safetensors":
             path.unlink()  # older versions wrote what lies beside the weights at the very end
     with pytest.raises(OutputError, match="older version") as caught:
-        run(config, out)
+        merge_into_files(config, out)
     assert "--fresh" in caught.value.hint
     (root / "thesis.txt").write_text(DEAR)
     with pytest.raises(OutputError, match="did not make"):
-        run(config, out, fresh=True)
+        merge_into_files(config, out, fresh=True)
     (root / "thesis.txt").unlink()
-    run(config, out, fresh=True)
+    merge_into_files(config, out, fresh=True)
     verify(out)
     assert not root.exists()

@@ -89,7 +89,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "evals.merges": (
         "evals.content", "evals.models", "pipeline.checkpoint", "pipeline.config", "pipeline.errors",
-        "pipeline.plan", "pipeline.publishing", "pipeline.run",
+        "pipeline.plan", "pipeline.run",
     ),
     "evals.harness": (
         "evals.content", "evals.definitions", "evals.models", "evals.record", "evals.setting", "evals.stderr",
