@@ -1,4 +1,4 @@
-"""How often findings are wrong, and how often they find what is there: studies made up and judged.
+"""Measure how often findings are wrong, and how often they find an effect: studies made up and judged.
 
     python -m benchmarks.verdicts [--studies 200] [--items 20 50 200] [--sizes 4] [--truth null paper share]
     python -m benchmarks.verdicts --truth paper --sizes 4 --exact

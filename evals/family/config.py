@@ -101,7 +101,7 @@ class FamilyConfig:
         return replace(self, bases=tuple(base for base in self.listed if base.size in sizes))
 
     def repeated(self, repeat: int) -> FamilyConfig:
-        """The same with so many runs of every expert."""
+        """Return the same config with `repeat` runs of every expert."""
         return replace(self, repeat=repeat)
 
     def runs(self, base: BaseConfig) -> range:

@@ -22,7 +22,7 @@ def with_built_runs(config: FamilyConfig) -> FamilyConfig:
     try:
         index = read_index(config.out) if (config.out / INDEX).is_file() else None
     except InputError:
-        index = None  # of another version: what is there is built anew into the index
+        index = None  # of another version: the index is built anew
     if index is None or index["name"] != config.name:
         return config
     entries: Mapping[str, Mapping[str, Any]] = {base["name"]: base for base in index["bases"]}

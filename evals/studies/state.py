@@ -87,7 +87,7 @@ def write_state(
 
 
 def read_state(out: Path) -> State:
-    """What `write_state` wrote. InputError: no study was begun there, or what is there cannot be read."""
+    """Read what `write_state` wrote. InputError: no study was begun there, or its state is damaged."""
     path = out / ORDER
     if not path.is_file():
         raise InputError(

@@ -111,7 +111,7 @@ def _digest(path: str, name: str, seen: tuple[int, ...]) -> str:
 
 
 def _pieces(descriptor: int, most_bytes: int) -> Iterator[bytes]:
-    """The file's bytes from its start, at most so many."""
+    """Yield the bytes of the file from its start, at most `most_bytes` of them."""
     done = 0
     while done < most_bytes:
         piece = os.pread(descriptor, min(_PIECE_BYTES, most_bytes - done), done)

@@ -138,7 +138,7 @@ def _class_name(target: Any) -> Any:
 
 
 def _counts_too_much(value: Any, key: str = "") -> bool:
-    """Whether a config asks for so many layers, labels or the like that loading it would fill the memory."""
+    """Return whether loading a config would fill the memory: it asks for too many layers or labels."""
     if isinstance(value, Mapping):
         return any(_counts_too_much(item, str(name)) for name, item in value.items())
     counts = key.startswith(("num_", "n_")) or "layer" in key or "depth" in key

@@ -20,7 +20,7 @@ from evals.studies.tables.values import Question, Role, Subject
 ROLES: tuple[Role, ...] = ("held-in", "held-out")
 #: What a figure can be: see `values.Summary`; pooled is the mean score over the reference's mean score.
 Measure = Literal["raw", "ratio", "corrected", "pooled"]
-#: A reference nearer to zero than so many standard errors gives its quotient no interval.
+#: A reference that is fewer standard errors from zero than this gives its quotient no interval.
 TOLD = 2.0
 #: Why a share of the reference's gain cannot be formed where all levels of chance are known.
 NO_GAIN: dict[Role, str] = {

@@ -80,7 +80,7 @@ def usable(row: Average | None, measure: Measure, seeds: Sequence[int] | None = 
 def at_count(
     cells: Cells, count: int, measure: Measure
 ) -> tuple[dict[tuple[str, str, str], Noisy], list[str]]:
-    """((size, quality, method) -> figure of merges of so many experts; what is missing)."""
+    """((size, quality, method) -> figure of merges of `count` experts; what is missing)."""
     found, missing = {}, []
     for size, quality, method in dict.fromkeys(key[:3] for key in cells):
         figure = usable(cells.get((size, quality, method, count)), measure)

@@ -127,7 +127,7 @@ def reach(parts: Iterable[Part], level: float = 0.95) -> float:
 
 
 def wider(freedom: float) -> float:
-    """How much farther an interval reaches for a variance that so many degrees of freedom tell of."""
+    """Return how much farther an interval reaches for a variance of these degrees of freedom."""
     return float(stdtrit(freedom, 0.975)) / NORMAL
 
 
