@@ -6,7 +6,8 @@ whoever asks. It loads; it never trains, scores or writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,6 +19,8 @@ from pipeline.untrusted import read_json
 if TYPE_CHECKING:
     import torch
 
+#: The outermost list of parts in a tensor's name, and the number in it: model.layers.3.
+_LAYER = re.compile(r"([^\d]*?)\.(\d{1,9})\.")
 #: Files of which each is enough for a tokenizer.
 _VOCABULARIES = (
     "tokenizer.json",
@@ -91,8 +94,9 @@ def load_weights(
         how: further arguments of transformers' `from_pretrained`.
 
     Raises:
-        CheckpointError: weights that are missing, of another shape, pickled or damaged; a config that
-            transformers does not know or that is of another kind.
+        CheckpointError: weights that are missing, of another shape, pickled or damaged; weights that belong
+            to the model and that its config leaves out; a config that transformers does not know or that is
+            of another kind.
     """
     how |= {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
     with _explained(folder, where), _no_bars():
@@ -105,7 +109,51 @@ def load_weights(
     if shapes or info["missing_keys"]:
         missing = ", ".join(sorted(map(str, info["missing_keys"]))[:4])
         raise _unloadable(where, ", ".join(sorted(shapes)[:4]) or f"no weights for {missing}")
+    left_out = find_left_out(list(model.state_dict()), info["unexpected_keys"], _further_layers(model.config))
+    if left_out:
+        raise _unloadable(
+            where, f"config.json leaves out weights that are stored: {', '.join(map(shown, left_out[:4]))}"
+        )
     return model
+
+
+def find_left_out(read: Sequence[str], unread: Iterable[str], further_layers: int = 0) -> list[str]:
+    """Find stored tensors that belong to a model as it was loaded and that nothing of it reads.
+
+    They are a weight or a bias beside another tensor of the same part (the biases of another architecture),
+    and layers beyond the last one of a stack that the model has (a config that counts too few). What no part
+    of the model is for (poolers, heads of pretraining, buffers, other modalities) may be left out.
+
+    Args:
+        read: names of the tensors that the model has.  unread: names of those that were stored beside them.
+        further_layers: layers beyond the last that the config itself speaks of: they predict further tokens.
+    """
+    parts = {name.rpartition(".")[0] for name in read}
+    layers: dict[str, int] = {}
+    for stack, layer in filter(None, map(_layer_of, read)):
+        layers[stack] = max(layers.get(stack, 0), layer + 1)
+
+    def belongs(name: str) -> bool:
+        part, _, last = name.rpartition(".")
+        if last in ("weight", "bias") and part in parts:
+            return True
+        found = _layer_of(name)
+        return found is not None and found[1] >= layers.get(found[0], found[1] + 1) + further_layers
+
+    return sorted(filter(belongs, unread))
+
+
+def _layer_of(name: str) -> tuple[str, int] | None:
+    """(stack, layer number) of a tensor in a list of parts, the outermost one; None outside of lists."""
+    found = _LAYER.match(name)
+    return None if found is None else (found[1], int(found[2]))
+
+
+def _further_layers(config: Any) -> int:
+    """How many layers a config has that predict further tokens; transformers does not load them."""
+    told = {**config.to_dict(), **config.get_text_config().to_dict()}
+    counts = (value for key, value in told.items() if type(value) is int and ("nextn" in key or "mtp" in key))
+    return max(counts, default=0)
 
 
 def check_trainable(folder: Path, where: str) -> None:

@@ -14,7 +14,13 @@ from transformers.utils import logging
 from pipeline.errors import CheckpointError
 from pipeline.training.config import load_train_config
 from pipeline.training.expert import train_expert
-from pipeline.training.loading import check_trainable, load_config, load_tokenizer, load_weights
+from pipeline.training.loading import (
+    check_trainable,
+    find_left_out,
+    load_config,
+    load_tokenizer,
+    load_weights,
+)
 from pipeline.training.run import plan_training
 from pipeline.training.settings import TrainSettings
 from tests.helpers.architectures import KINDS, write_architecture
@@ -67,6 +73,49 @@ def test_an_incomplete_base_is_refused_before_any_expert(tmp_path: Path, change:
         train_expert(home / "base", [home / "train.jsonl"], home / "out", TrainSettings(max_steps=1))
     assert planned.value.found == trained.value.found == found
     assert not (home / "out").exists() and not (home / "experts").exists()
+
+
+@pytest.mark.parametrize("change", ["fewer layers", "biases of another architecture"])
+def test_a_config_that_leaves_weights_out_is_refused(tmp_path: Path, change: str) -> None:
+    """Layers beyond the config's count, and biases that its architecture has not, are named: what would be
+    trained or scored is a part of the model.
+    """
+    base = write_model(tmp_path, tokenizer=True)
+    if change == "fewer layers":
+        table = json.loads((base / "config.json").read_text())
+        (base / "config.json").write_text(json.dumps(table | {"num_hidden_layers": 1}))
+        left_out = "model.layers.1."
+    else:
+        left_out = "model.layers.0.self_attn.q_proj.bias"
+        weights = load_file(base / "model.safetensors")
+        weights[left_out] = weights["model.layers.0.self_attn.q_proj.weight"][:, 0].clone()
+        save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
+        check_trainable(base, "base")
+    assert "leaves out" in caught.value.found and left_out in caught.value.found
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        load_weights(AutoModelForCausalLM, base, "base", "auto")
+
+
+def test_what_no_part_of_a_model_is_for_may_be_left_out() -> None:
+    """Buffers, heads of pretraining, poolers, other modalities and prediction layers that the config counts
+    are no part of what was loaded; the same layers uncounted are.
+    """
+    read = ["model.embed.weight", *(f"model.layers.{i}.mlp.up.weight" for i in range(2)), "lm_head.weight"]
+    others = [
+        "model.layers.0.attn.masked_bias",
+        "model.layers.0.attn.bias",
+        "model.layers.0.self_attn.rotary_emb.inv_freq",
+        "mtp.fc.weight",
+        "bert.pooler.dense.weight",
+        "cls.seq_relationship.bias",
+        "model.visual.blocks.30.mlp.weight",
+        "model.embed.position_ids",
+    ]
+    further = ["model.layers.2.mlp.up.weight"]
+    assert find_left_out(read, others + further, further_layers=1) == []
+    assert find_left_out(read, others + further) == further
+    assert find_left_out(read, ["lm_head.bias"]) == ["lm_head.bias"]
 
 
 def test_a_tied_base_needs_no_head_of_its_own(tmp_path: Path) -> None:
